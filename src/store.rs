@@ -1,0 +1,306 @@
+//! The table: how an event is written so that it counts once, whole, and only while it is the newest.
+//!
+//! The group item is the commit mark: it is written last, or in one transaction with all the members.
+//! Every action carries a condition on `event_time`, so that no write, however late it arrives,
+//! undoes that of a newer event.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+use tokio::time::Instant;
+
+use crate::action::{Actions, Expected};
+use crate::group::GroupCreated;
+use crate::item;
+
+/// The most actions in one DynamoDB transaction.
+const TRANSACTION_MAX_ACTIONS: usize = 100;
+
+/// How many transactions of one event are under way at once.
+const MAX_PARALLEL: usize = 32;
+
+/// The first and the longest pause before a lost race is run again.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What the table made of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// The group is new.
+    New,
+    /// The group was there already, from the same event.
+    Duplicate,
+    /// An earlier group of the same id was there; it and its members are gone.
+    Replaced,
+    /// A later group of the same id is there; nothing changed.
+    Stale,
+}
+
+/// The DynamoDB table of groups and members.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) client: Client,
+    pub(crate) table_name: String,
+}
+
+impl Store {
+    /// A store in a table that exists.
+    pub fn new(client: Client, table_name: String) -> Self {
+        Self { client, table_name }
+    }
+
+    /// Writes an event. Where it fits into one transaction, nothing is read before.
+    pub async fn put(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
+        let put = async {
+            if event.members.len() < TRANSACTION_MAX_ACTIONS
+                && let Some(stored) = self.insert(event).await?
+            {
+                return Ok(stored);
+            }
+            self.settle(event).await
+        };
+        tokio::time::timeout_at(deadline, put).await.map_err(|_| StoreError::TimedOut)?
+    }
+
+    /// Writes an event of which a part may be in the table already: reads first, then writes what is missing.
+    pub async fn finish(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
+        let settle = self.settle(event);
+        tokio::time::timeout_at(deadline, settle).await.map_err(|_| StoreError::TimedOut)?
+    }
+
+    /// Tries to write a new group in one transaction; `None` where that is not enough.
+    async fn insert(&self, event: &GroupCreated) -> Result<Option<Stored>, StoreError> {
+        let actions = self.actions(event);
+        let group = std::iter::once(actions.put_group(Expected::Absent));
+        let members = event.members.keys().map(|account| actions.put_member(account));
+        let refused = match self.transact(group.chain(members).collect::<Result<_, _>>()?).await? {
+            Transacted::Done => return Ok(Some(Stored::New)),
+            Transacted::Refused(reasons) => reasons,
+        };
+        let there = refused.first().and_then(|reason| reason.item.as_ref());
+        Ok(there.and_then(|group| seen(item::event_time(group), event)))
+    }
+
+    /// Brings the table to what the event says, again and again until no other writer interferes.
+    async fn settle(&self, event: &GroupCreated) -> Result<Stored, StoreError> {
+        let mut pause = Pause::default();
+        loop {
+            let found = self.look(event).await?;
+            match found.group_time.and_then(|time| seen(time, event)) {
+                Some(Stored::Stale) => {
+                    self.remove_leftovers(event, &found).await?;
+                    return Ok(Stored::Stale);
+                }
+                Some(stored) => return Ok(stored),
+                None if self.replace(event, &found).await? => {
+                    return Ok(found.group_time.map_or(Stored::New, |_| Stored::Replaced));
+                }
+                None => pause.wait().await,
+            }
+        }
+    }
+
+    /// Puts the event in the place of what was found; `false` where that has changed meanwhile.
+    async fn replace(&self, event: &GroupCreated, found: &Found) -> Result<bool, StoreError> {
+        let actions = self.actions(event);
+        let wanted: HashMap<String, &String> =
+            event.members.keys().map(|account| (item::member_sk(account), account)).collect();
+        // An attempt that was cut off may have written some of them.
+        let missing = wanted.iter().filter(|(sk, _)| found.members.get(*sk) != Some(&event.event_time));
+        let puts = missing.map(|(_, account)| actions.put_member(account));
+        let gone = found.members.keys().filter(|sk| !wanted.contains_key(*sk));
+        let deletes = gone.map(|sk| actions.delete_member(sk));
+        let members: Vec<_> = puts.chain(deletes).collect::<Result<_, _>>()?;
+
+        if members.len() < TRANSACTION_MAX_ACTIONS {
+            let mut all = vec![actions.put_group(found.group_time.map_or(Expected::Absent, Expected::At))?];
+            all.extend(members);
+            return Ok(self.transact(all).await?.is_done());
+        }
+        // Too much for one transaction: while the members change there is no group.
+        if let Some(time) = found.group_time
+            && !self.transact(vec![actions.delete_group(time)?]).await?.is_done()
+        {
+            return Ok(false);
+        }
+        let commit = vec![actions.put_group(Expected::Absent)?];
+        Ok(self.wave(members).await? && self.transact(commit).await?.is_done())
+    }
+
+    /// Removes members that an attempt of this event wrote before a newer event overtook it.
+    async fn remove_leftovers(&self, event: &GroupCreated, found: &Found) -> Result<(), StoreError> {
+        let actions = self.actions(event);
+        let own = found.members.iter().filter(|(_, time)| **time == event.event_time);
+        let deletes = own.map(|(sk, _)| actions.delete_member(sk)).collect::<Result<_, _>>()?;
+        // Refused where the newer event has written the member meanwhile: then it is no leftover.
+        self.wave(deletes).await.map(|_| ())
+    }
+
+    /// Runs any number of actions on members, in parallel transactions; `false` where one met a newer event.
+    async fn wave(&self, actions: Vec<TransactWriteItem>) -> Result<bool, StoreError> {
+        let transactions: Vec<_> =
+            actions.chunks(TRANSACTION_MAX_ACTIONS).map(|chunk| self.transact(chunk.to_vec())).collect();
+        stream::iter(transactions)
+            .buffer_unordered(MAX_PARALLEL)
+            .try_fold(true, |done, transacted| future::ready(Ok(done && transacted.is_done())))
+            .await
+    }
+
+    /// Runs one transaction. The SDK repeats it after throttling or a lost answer, under one request token, so
+    /// that repeating what was done is a success. It never repeats a cancelled one: conflicts are repeated here.
+    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
+        let mut pause = Pause::default();
+        loop {
+            let request = self.client.transact_write_items().set_transact_items(Some(actions.clone()));
+            let Err(error) = request.send().await else {
+                return Ok(Transacted::Done);
+            };
+            match Cancelled::of(&error) {
+                Some(Cancelled::ByCondition(reasons)) => return Ok(Transacted::Refused(reasons)),
+                Some(Cancelled::ByOthers) => pause.wait().await,
+                None => return Err(StoreError::failed(error)),
+            }
+        }
+    }
+
+    /// Reads which items of an event's group are there, and of which event.
+    async fn look(&self, event: &GroupCreated) -> Result<Found, StoreError> {
+        let pk = item::partition_key(event.delivery.sdk_app_id, &event.group_id);
+        let mut found = Found::default();
+        for item in self.partition(&pk, Some("sk, event_time")).await? {
+            match item::text_of(&item, "sk") {
+                Some(item::GROUP_SK) => found.group_time = Some(item::event_time(&item)),
+                Some(sk) => found.members.extend([(sk.to_owned(), item::event_time(&item))]),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn actions<'a>(&'a self, event: &'a GroupCreated) -> Actions<'a> {
+        Actions { table_name: &self.table_name, event }
+    }
+}
+
+/// What a group item of `time` makes of an event; `None` where the event is the newer one.
+fn seen(time: u64, event: &GroupCreated) -> Option<Stored> {
+    match time.cmp(&event.event_time) {
+        std::cmp::Ordering::Equal => Some(Stored::Duplicate),
+        std::cmp::Ordering::Greater => Some(Stored::Stale),
+        std::cmp::Ordering::Less => None,
+    }
+}
+
+/// The items of one group that are in the table.
+#[derive(Debug, Default)]
+struct Found {
+    /// The group item's event_time.
+    group_time: Option<u64>,
+    /// Each member item's event_time, by its range key.
+    members: HashMap<String, u64>,
+}
+
+enum Transacted {
+    Done,
+    /// A condition did not hold; a reason for each action.
+    Refused(Vec<CancellationReason>),
+}
+
+impl Transacted {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// Why DynamoDB cancelled a transaction, by what happens next.
+enum Cancelled {
+    /// A condition did not hold: repeating is no use.
+    ByCondition(Vec<CancellationReason>),
+    /// Only other writers were in the way, or too many of them: repeating is.
+    ByOthers,
+}
+
+impl Cancelled {
+    fn of(error: &SdkError<TransactWriteItemsError>) -> Option<Self> {
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+        else {
+            return None;
+        };
+        let codes: HashSet<_> = cancelled
+            .cancellation_reasons()
+            .iter()
+            .filter_map(CancellationReason::code)
+            .filter(|code| *code != "None")
+            .collect();
+        let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+        if codes.contains("ConditionalCheckFailed") {
+            Some(Self::ByCondition(cancelled.cancellation_reasons().to_vec()))
+        } else if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
+            Some(Self::ByOthers)
+        } else {
+            None
+        }
+    }
+}
+
+/// The pauses between two tries: doubling, and cut by chance, so that rivals don't meet again.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Why the table did not take an event.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Not before the deadline. Whether it was written is not known.
+    TimedOut,
+    /// DynamoDB, or the way to it, failed.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl StoreError {
+    pub(crate) fn failed(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+impl From<BuildError> for StoreError {
+    fn from(error: BuildError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the table did not answer in time"),
+            Self::Failed(_) => f.write_str("the table failed"),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::TimedOut => None,
+            Self::Failed(error) => Some(error.as_ref()),
+        }
+    }
+}
