@@ -1,0 +1,173 @@
+//! `make run`: the receiver on loopback, on an embedded DynamoDB.
+
+mod database;
+mod server;
+mod show;
+
+use std::env::VarError;
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use group_created::app::Webhook;
+use group_created::attribute::Attributes;
+use group_created::aws::{Aws, Patience};
+use group_created::callback::AFTER_CREATE_GROUP;
+use group_created::item;
+use group_created::reader::Group;
+use group_created::reply::causes;
+use group_created::signature::Token;
+use group_created::store::Store;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use lambda_http::http::{Request, StatusCode};
+use tokio::net::TcpListener;
+
+/// The sample request of the vendor's page, without its comments.
+const SAMPLE: &str = include_str!("sample.json");
+const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
+const SAMPLE_OWNER: &str = "leckie";
+const SAMPLE_MEMBERS: [&str; 2] = ["bob", "peter"];
+const SAMPLE_EVENT_TIME: u64 = 1_670_574_414_123;
+
+/// The token of the vendor's own signature example.
+const SAMPLE_TOKEN: &str = "xxxxyyyy";
+
+const DATA_FILE: &str = "target/local/groups.db";
+
+/// Settings that the environment may replace.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("PORT", "8787"),
+    ("DYNAMODB_PORT", "8788"),
+    ("ONCE", ""),
+    ("SDK_APP_ID", "1400000001"),
+    ("CALLBACK_TOKENS", SAMPLE_TOKEN),
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let listener = listen("PORT").await?;
+    let dynamodb = listen("DYNAMODB_PORT").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
+    let database = database::open(Path::new(DATA_FILE))?;
+    tokio::spawn(dynoxide::server::serve_on(dynamodb, database));
+
+    let env = move |name: &str| environment(name, &dynamodb_url);
+    let webhook = Arc::new(Webhook::from_env(&env)?);
+    let server = tokio::spawn(server::serve(listener, webhook, show::callback));
+
+    let app_id: u64 = setting("SDK_APP_ID").parse()?;
+    let token = setting("CALLBACK_TOKENS");
+    let token = token.split_whitespace().next().unwrap_or_default();
+    println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
+    println!("DynamoDB   {}   table {}, kept in {DATA_FILE}", env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
+
+    let store = Store::new(Aws::from_env(&env)?.dynamodb(PATIENCE), database::TABLE_NAME.to_owned());
+    try_sample(&url, app_id, token, &store).await?;
+    if !setting("ONCE").is_empty() {
+        return Ok(());
+    }
+    print_curl(&url, app_id, token);
+    tokio::select! {
+        ended = server => ended?.map_err(Into::into),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+    }
+}
+
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(1),
+    attempt: Duration::from_secs(5),
+    attempts: 2,
+    backoff: Duration::from_millis(50),
+};
+
+/// The sample's token is known to everybody; any other one is not printed.
+fn shown(token: &str) -> &str {
+    if token == SAMPLE_TOKEN { token } else { "$CALLBACK_TOKENS" }
+}
+
+/// Posts the vendor's sample as Chat would sign it, and shows and checks what comes of it.
+async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Result<(), Box<dyn Error>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
+    let sign = Token::new(token).ok_or("CALLBACK_TOKENS: expected a token")?.sign(&now);
+    let target = format!(
+        "{url}?CallbackCommand={AFTER_CREATE_GROUP}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
+         &RequestTime={now}&SdkAppid={app_id}&Sign={sign}&contenttype=json"
+    );
+    println!("\nThe vendor's sample, signed as Chat would sign it:\n\nPOST {target}\n\n{SAMPLE}");
+
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<axum::body::Bytes>>();
+    let response = client.request(Request::post(target).body(Full::from(SAMPLE))?).await?;
+    let status = response.status();
+    let answer = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
+    println!("\nThe answer:\n\n{status}\n{answer}\n\nThe items in the table:");
+
+    let group = store.group(app_id, SAMPLE_GROUP).await?.ok_or("the sample's group is not in the table")?;
+    show::group(&group);
+    let groups = store.groups_of(app_id, SAMPLE_OWNER).await?;
+    show::groups_of(SAMPLE_OWNER, &groups);
+
+    let is_sample = |group: &Attributes| item::text_of(group, "group_id") == Some(SAMPLE_GROUP);
+    let promised = status == StatusCode::OK
+        && answer == r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
+        && is_sample_group(&group)
+        && groups.iter().any(is_sample);
+    if promised { Ok(()) } else { Err("the answer or the items are not as promised".into()) }
+}
+
+fn is_sample_group(group: &Group) -> bool {
+    let accounts = group.members.iter().filter_map(|member| item::text_of(member, "account"));
+    item::text_of(&group.group, "owner_account") == Some(SAMPLE_OWNER)
+        && item::event_time(&group.group) == SAMPLE_EVENT_TIME
+        && accounts.eq(SAMPLE_MEMBERS)
+}
+
+fn print_curl(url: &str, app_id: u64, token: &str) {
+    let token = shown(token);
+    println!(
+        "\nTry it: another group, from a second terminal\n\n\
+         t=$(date +%s); sign=$(printf %s \"{token}$t\" | sha256sum | cut -c1-64); \
+         curl -d '{{\"CallbackCommand\":\"{AFTER_CREATE_GROUP}\",\"GroupId\":\"mine\",\"MemberList\":[{{\"Member_Account\":\"me\"}}]}}' \
+         \"{url}?SdkAppid={app_id}&CallbackCommand={AFTER_CREATE_GROUP}&RequestTime=$t&Sign=$sign\"\n\n\
+         Serving until Ctrl-C.\n"
+    );
+}
+
+async fn listen(variable: &str) -> Result<TcpListener, String> {
+    let port = setting(variable);
+    let expected =
+        |error: &dyn Error| format!("{variable}={port}: expected a free port on 127.0.0.1: {error}");
+    let number: u16 = port.parse().map_err(|error| expected(&error))?;
+    TcpListener::bind(("127.0.0.1", number)).await.map_err(|error| expected(&error))
+}
+
+fn setting(name: &str) -> String {
+    let default = DEFAULTS.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+}
+
+/// The receiver's environment: what the user set, and the embedded DynamoDB.
+fn environment(name: &str, dynamodb_url: &str) -> Result<String, VarError> {
+    match name {
+        "TABLE_NAME" => Ok(database::TABLE_NAME.to_owned()),
+        "AWS_ENDPOINT_URL" => Ok(dynamodb_url.to_owned()),
+        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
+        "SDK_APP_ID" | "CALLBACK_TOKENS" => Ok(setting(name)),
+        "ALLOW_UNSIGNED" | "MAX_REQUEST_AGE_SECONDS" => std::env::var(name),
+        _ => Err(VarError::NotPresent),
+    }
+}

@@ -1,0 +1,35 @@
+//! The receiver behind a plain HTTP server: the same handler code as in Lambda.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use group_created::app::Webhook;
+use group_created::reply::{BODY_MAX_BYTES, Record};
+use lambda_http::http::StatusCode;
+use tokio::net::TcpListener;
+
+/// Serves until the process ends; `report` sees the record of each callback.
+pub async fn serve(
+    listener: TcpListener,
+    webhook: Arc<Webhook>,
+    report: fn(&Record),
+) -> Result<(), std::io::Error> {
+    let handler = move |request: Request| answer(Arc::clone(&webhook), request, report);
+    axum::serve(listener, Router::new().fallback(handler)).await
+}
+
+async fn answer(webhook: Arc<Webhook>, request: Request, report: fn(&Record)) -> Response {
+    let (parts, body) = request.into_parts();
+    // A gateway takes more than the receiver does, so that the receiver is the one to refuse it.
+    let Ok(body) = to_bytes(body, 2 * BODY_MAX_BYTES).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let request = lambda_http::Request::from_parts(parts, lambda_http::Body::Binary(body.to_vec()));
+    let (response, record) = webhook.accept(&request, SystemTime::now()).await;
+    report(&record);
+    response.map(|body| Body::from(body.to_vec())).into_response()
+}
