@@ -1,0 +1,187 @@
+//! A table of its own for each test, and callbacks to send to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::env::VarError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use group_created::app::Webhook;
+use group_created::aws::{Aws, Patience};
+use group_created::reply::Record;
+use group_created::store::Store;
+use lambda_http::{Body, Request};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::database;
+
+pub const TOKEN: &str = crate::samples::TOKEN;
+pub const SDK_APP_ID: u64 = 1_400_000_001;
+/// The time of every delivery, in seconds: that of the vendor's signature example.
+pub const NOW: u64 = 1_669_872_112;
+pub const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(5),
+    attempt: Duration::from_secs(30),
+    attempts: 3,
+    backoff: Duration::from_millis(20),
+};
+
+/// A DynamoDB with the table, on a port of its own.
+pub struct Table {
+    pub url: String,
+}
+
+impl Table {
+    pub async fn start() -> Self {
+        let database = dynoxide::Database::memory().unwrap();
+        database::create_table(&database).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(dynoxide::server::serve_on(listener, database));
+        Self { url }
+    }
+
+    /// A receiver that writes to this table.
+    pub fn webhook(&self) -> Webhook {
+        self.webhook_with(&[])
+    }
+
+    /// A receiver with more settings, or others.
+    pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
+        let mut env = self.env();
+        env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Webhook::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap()
+    }
+
+    /// A store on this table that takes its time.
+    pub fn store(&self) -> Store {
+        Store::new(self.client(), database::TABLE_NAME.to_owned())
+    }
+
+    pub fn client(&self) -> aws_sdk_dynamodb::Client {
+        let env = self.env();
+        let aws = Aws::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap();
+        aws.dynamodb(PATIENCE)
+    }
+
+    /// Every item of the table as plain JSON, by pk and sk.
+    pub async fn items(&self) -> BTreeMap<(String, String), Value> {
+        let scan = self.client().scan().table_name(database::TABLE_NAME).consistent_read(true);
+        let items: Vec<_> = scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap();
+        let plain = |item: &HashMap<_, _>| plain(&AttributeValue::M(item.clone()));
+        let key = |item: &Value| (item["pk"].as_str().unwrap().into(), item["sk"].as_str().unwrap().into());
+        items.iter().map(plain).map(|item| (key(&item), item)).collect()
+    }
+
+    fn env(&self) -> HashMap<String, String> {
+        [
+            ("TABLE_NAME", database::TABLE_NAME),
+            ("SDK_APP_ID", crate::samples::SDK_APP_ID),
+            ("CALLBACK_TOKENS", TOKEN),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &self.url),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+}
+
+/// An attribute value as plain JSON: numbers become JSON numbers.
+pub fn plain(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!(text),
+        AttributeValue::N(digits) => serde_json::from_str(digits).unwrap(),
+        AttributeValue::Bool(value) => json!(value),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::L(list) => list.iter().map(plain).collect(),
+        AttributeValue::M(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), plain(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => panic!("unexpected attribute {other:?}"),
+    }
+}
+
+/// The query string of a genuine callback.
+pub fn genuine_query() -> String {
+    format!(
+        "CallbackCommand=Group.CallbackAfterCreateGroup&ClientIP=203.0.113.7&OptPlatform=iOS&RequestID=r-1\
+         &RequestTime={NOW}&SdkAppid={SDK_APP_ID}&Sign={SIGN}&contenttype=json"
+    )
+}
+
+/// A POST as the gateway hands it over.
+pub fn post(query: &str, body: impl Into<Body>) -> Request {
+    lambda_http::http::Request::post(format!("https://callbacks.example.com/?{query}"))
+        .body(body.into())
+        .unwrap()
+}
+
+/// A body that creates a group.
+pub fn body(group_id: &str, event_time: u64, members: &[&str]) -> Value {
+    let members: Vec<Value> = members.iter().map(|account| json!({ "Member_Account": account })).collect();
+    json!({
+        "CallbackCommand": "Group.CallbackAfterCreateGroup", "GroupId": group_id, "Type": "Public",
+        "Name": format!("made at {event_time}"), "Operator_Account": "op", "Owner_Account": "owner",
+        "MemberList": members, "EventTime": event_time,
+    })
+}
+
+/// What the gateway got back, and what was logged.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: u16,
+    pub answer: Value,
+    pub record: Record,
+    pub allow: Option<String>,
+}
+
+impl Answered {
+    /// Status and ErrorCode.
+    pub fn codes(&self) -> (u16, u64) {
+        (self.status, self.answer["ErrorCode"].as_u64().unwrap())
+    }
+
+    pub fn error_info(&self) -> &str {
+        self.answer["ErrorInfo"].as_str().unwrap()
+    }
+}
+
+/// Sends a request at [`NOW`] and checks what holds of every answer.
+pub async fn send(webhook: &Webhook, request: &Request) -> Answered {
+    let now: SystemTime = UNIX_EPOCH + Duration::from_secs(NOW);
+    let (response, record) = webhook.accept(request, now).await;
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let status = response.status().as_u16();
+    let allow = response.headers().get("allow").map(|value| value.to_str().unwrap().to_owned());
+    let answer: Value = serde_json::from_slice(response.body()).unwrap();
+    let fields: Vec<&String> = answer.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["ActionStatus", "ErrorCode", "ErrorInfo"]);
+    let ok = answer["ActionStatus"] == "OK";
+    assert!(ok == (status == 200) && ok == (answer["ErrorCode"] == 0) && ok == (answer["ErrorInfo"] == ""));
+    let line: Value = serde_json::from_str(&record.to_line()).unwrap();
+    for field in [
+        "outcome",
+        "error_code",
+        "callback_command",
+        "group_id",
+        "member_count",
+        "opt_platform",
+        "request_id",
+        "duration_ms",
+    ] {
+        assert!(line.get(field).is_some(), "{field} is missing in {line}");
+    }
+    assert!(!record.to_line().contains(SIGN) && !record.to_line().contains('\n'));
+    Answered { status, answer, record, allow }
+}
+
+/// Sends a genuine callback with this body.
+pub async fn deliver(webhook: &Webhook, body: &Value) -> Answered {
+    send(webhook, &post(&genuine_query(), body.to_string())).await
+}

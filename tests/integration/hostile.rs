@@ -1,0 +1,126 @@
+//! Nothing that anyone sends panics the parser or the handler, or is answered in another form than promised.
+
+use group_created::gateway;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::harness::{Table, body, genuine_query, post, send};
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 40, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            proptest::collection::vec((any::<String>(), inner), 0..6)
+                .prop_map(|entries| entries.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// Bodies that are almost right: a known field with anything in it.
+fn almost_right() -> impl Strategy<Value = Value> {
+    let field = prop_oneof![
+        Just("CallbackCommand".to_owned()),
+        Just("GroupId".to_owned()),
+        Just("Owner_Account".to_owned()),
+        Just("MemberList".to_owned()),
+        Just("UserDefinedDataList".to_owned()),
+        Just("EventTime".to_owned()),
+        any::<String>(),
+    ];
+    (field, any_json()).prop_map(|(field, value)| {
+        let mut body = body("g", 1, &["m"]);
+        body[field] = value;
+        body
+    })
+}
+
+/// Runs one request through a handler whose table is there.
+fn answer(query: &str, body: &[u8]) -> (u16, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let table = Table::start().await;
+        send(&table.webhook(), &post(query, body)).await.codes()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_body_that_cannot_be_read(body: Vec<u8>) {
+        prop_assert_eq!(answer(&genuine_query(), &body), (400, 120_001));
+    }
+
+    #[test]
+    fn any_json_is_answered(body in any_json()) {
+        prop_assert_eq!(answer(&genuine_query(), body.to_string().as_bytes()), (400, 120_001));
+    }
+
+    #[test]
+    fn any_json_in_any_field_is_stored_or_refused(body in almost_right()) {
+        let codes = answer(&genuine_query(), body.to_string().as_bytes());
+        prop_assert!([(200, 0), (400, 120_001), (400, 120_002)].contains(&codes), "{codes:?}");
+    }
+
+    #[test]
+    fn a_cut_or_changed_body_is_stored_or_refused(at in 0_usize..400, byte: u8, cut: bool) {
+        let mut bytes = body("g", 1, &["m"]).to_string().into_bytes();
+        let at = at % bytes.len();
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        let codes = answer(&genuine_query(), &bytes);
+        prop_assert!([(200, 0), (400, 120_001), (400, 120_002)].contains(&codes), "{codes:?}");
+    }
+
+    #[test]
+    fn any_query_string_is_refused(query in "\\PC{0,200}") {
+        let (status, _) = gateway_answer(json!({ "rawQueryString": query, "body": "{}" }));
+        prop_assert!([400, 403].contains(&status), "{status}");
+    }
+
+    #[test]
+    fn any_change_to_a_genuine_query_is_answered(at in 0_usize..400, character in "[ -~]") {
+        let mut query = genuine_query();
+        let at = at % query.len();
+        query.replace_range(at..=at, &character);
+        let body = body("g", 1, &["m"]).to_string();
+        let (status, answer) = gateway_answer(json!({ "rawQueryString": query, "body": body }));
+        prop_assert!([200, 400, 403].contains(&status), "{status}");
+        prop_assert_eq!(answer["ErrorCode"] == 0, status == 200);
+    }
+
+    #[test]
+    fn any_host_and_path_are_answered(host in "\\PC{0,30}", proto in "\\PC{0,9}", path in "\\PC{0,30}") {
+        let headers = json!({ "host": host, "x-forwarded-proto": proto });
+        let body = body("g", 1, &["m"]).to_string();
+        let query = genuine_query();
+        let event = json!({ "rawQueryString": query, "body": body, "headers": headers, "rawPath": path });
+        let (status, _) = gateway_answer(event);
+        prop_assert!([200, 400].contains(&status), "{status}");
+    }
+}
+
+/// Runs an HTTP API event, with these fields changed, through everything that the function does with it.
+fn gateway_answer(changes: Value) -> (u16, Value) {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/http-api.json")).unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        event[name] = value.clone();
+    }
+    let raw = serde_json::value::to_raw_value(&event).unwrap();
+    // A header that is none is refused before: the gateway itself would never pass it on.
+    let Ok(request) = gateway::request(&raw) else {
+        return (400, Value::Null);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let table = Table::start().await;
+        let answered = send(&table.webhook(), &request).await;
+        (answered.status, answered.answer)
+    })
+}

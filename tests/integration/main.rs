@@ -1,0 +1,22 @@
+//! The receiver over HTTP on a real DynamoDB implementation: each file a group of promises.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on has failed"
+)]
+
+mod answers;
+mod bodies;
+mod cost;
+mod events;
+mod harness;
+mod hostile;
+mod local;
+mod promises;
+mod readers;
+
+#[path = "../../examples/local/database.rs"]
+mod database;
+#[path = "../../examples/events/samples.rs"]
+mod samples;
