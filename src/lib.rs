@@ -10,7 +10,8 @@
 //! 5. [`store::Stored`]: what the table made of it;
 //! 6. [`reply::Outcome`] or [`reply::Refusal`]: the answer and the log line.
 //!
-//! [`app::Webhook`] walks this path for the HTTP gateway.
+//! [`app::Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. What the table does not take
+//! in time waits in the [`queue`], and [`redrive::Redrive`] walks the rest of the path later.
 
 pub mod action;
 pub mod app;
@@ -20,10 +21,12 @@ pub mod callback;
 pub mod config;
 pub mod gateway;
 pub mod group;
+pub mod hedge;
 pub mod item;
 pub mod log;
 pub mod queue;
 pub mod reader;
+pub mod redrive;
 pub mod reply;
 pub mod signature;
 pub mod store;

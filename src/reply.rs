@@ -11,8 +11,9 @@ use lambda_http::http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::callback::{ParameterError, Query};
-use crate::group::BodyError;
+use crate::group::{BodyError, GroupCreated};
 use crate::queue::{Message, QueueError};
+use crate::redrive::RedriveError;
 use crate::signature::SignatureError;
 use crate::store::{StoreError, Stored};
 
@@ -114,6 +115,18 @@ struct Answer<'a> {
     error_code: u32,
 }
 
+impl Stored {
+    /// Its name in the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::New => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Replaced => "replaced",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 impl Outcome {
     /// Why the answer is not OK, if it is not.
     pub fn refusal(&self) -> Option<&Refusal> {
@@ -142,24 +155,14 @@ impl Outcome {
         response
     }
 
-    fn name(&self) -> &'static str {
+    /// Its level and its name in the log.
+    fn label(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Stored(Stored::New) => "stored",
-            Self::Stored(Stored::Duplicate) => "duplicate",
-            Self::Stored(Stored::Replaced) => "replaced",
-            Self::Stored(Stored::Stale) => "stale",
-            Self::Ignored => "ignored",
-            Self::Queued(_) => "queued",
-            Self::Rejected(_) => "rejected",
-            Self::Lost { .. } => "lost",
-        }
-    }
-
-    fn level(&self) -> &'static str {
-        match self {
-            Self::Stored(_) | Self::Ignored => "INFO",
-            Self::Queued(_) | Self::Rejected(_) => "WARN",
-            Self::Lost { .. } => "ERROR",
+            Self::Stored(stored) => ("INFO", stored.name()),
+            Self::Ignored => ("INFO", "ignored"),
+            Self::Queued(_) => ("WARN", "queued"),
+            Self::Rejected(_) => ("WARN", "rejected"),
+            Self::Lost { .. } => ("ERROR", "lost"),
         }
     }
 
@@ -218,19 +221,38 @@ impl Record {
         self.request_id = query.request_id().map(str::to_owned);
     }
 
-    /// Completes the record with what became of the callback, `now` in milliseconds since the Unix epoch.
+    /// Takes over what the body says of the group.
+    pub fn describe_group(&mut self, event: &GroupCreated) {
+        self.group_id = Some(event.group_id.clone());
+        self.member_count = Some(event.members.len());
+    }
+
+    /// Completes the record of a callback, `now` in milliseconds since the Unix epoch.
     pub fn finish(&mut self, outcome: &Outcome, duration: Duration, now: u64) {
-        let now = DateTime::from_millis(i64::try_from(now).unwrap_or(i64::MAX));
-        self.timestamp = now.fmt(DateTimeFormat::DateTime).unwrap_or_default();
-        self.level = outcome.level();
-        self.outcome = outcome.name();
+        (self.level, self.outcome) = outcome.label();
         self.error_code = outcome.refusal().map_or(0, |refusal| refusal.codes().1);
         self.error_info = outcome.refusal().map(Refusal::to_string);
-        self.duration_ms = (duration.as_secs_f64() * 100_000.0).round() / 100.0;
         self.error = outcome.error();
         if let Outcome::Lost { message, .. } = outcome {
             self.event = Some(message.clone());
         }
+        self.time(duration, now);
+    }
+
+    /// Completes the record of a message from the retry queue.
+    pub fn finish_redrive(&mut self, stored: &Result<Stored, RedriveError>, duration: Duration, now: u64) {
+        (self.level, self.outcome) = match stored {
+            Ok(stored) => ("INFO", stored.name()),
+            Err(_) => ("WARN", "failed"),
+        };
+        self.error = stored.as_ref().err().map(|error| causes(error));
+        self.time(duration, now);
+    }
+
+    fn time(&mut self, duration: Duration, now: u64) {
+        let now = DateTime::from_millis(i64::try_from(now).unwrap_or(i64::MAX));
+        self.timestamp = now.fmt(DateTimeFormat::DateTime).unwrap_or_default();
+        self.duration_ms = (duration.as_secs_f64() * 100_000.0).round() / 100.0;
     }
 
     /// The line, without its end.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::action::{Actions, Expected};
 use crate::group::GroupCreated;
+use crate::hedge::hedged;
 use crate::item;
 
 /// The most actions in one DynamoDB transaction.
@@ -25,6 +26,9 @@ const TRANSACTION_MAX_ACTIONS: usize = 100;
 
 /// How many transactions of one event are under way at once.
 const MAX_PARALLEL: usize = 32;
+
+/// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.
+const HEDGE_AFTER: Duration = Duration::from_millis(400);
 
 /// The first and the longest pause before a lost race is run again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -153,13 +157,18 @@ impl Store {
             .await
     }
 
-    /// Runs one transaction. The SDK repeats it after throttling or a lost answer, under one request token, so
-    /// that repeating what was done is a success. It never repeats a cancelled one: conflicts are repeated here.
+    /// Runs one transaction. The SDK repeats it after throttling or a lost answer, but never a cancelled one:
+    /// conflicts are repeated here.
     async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
         let mut pause = Pause::default();
         loop {
-            let request = self.client.transact_write_items().set_transact_items(Some(actions.clone()));
-            let Err(error) = request.send().await else {
+            // One token for all attempts: what one of them has done, the next one finds done.
+            let token = format!("{:032x}", fastrand::u128(..));
+            let attempt = || {
+                let request = self.client.transact_write_items().client_request_token(&token);
+                request.set_transact_items(Some(actions.clone())).send()
+            };
+            let Err(error) = hedged(HEDGE_AFTER, attempt).await else {
                 return Ok(Transacted::Done);
             };
             match Cancelled::of(&error) {

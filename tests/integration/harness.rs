@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_dynamodb::types::AttributeValue;
 use group_created::app::Webhook;
 use group_created::aws::{Aws, Patience};
+use group_created::redrive::Redrive;
 use group_created::reply::Record;
 use group_created::store::Store;
 use lambda_http::{Body, Request};
@@ -55,6 +56,12 @@ impl Table {
         Webhook::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap()
     }
 
+    /// The function that finishes what the receiver queued.
+    pub fn redrive(&self) -> Redrive {
+        let env = self.env();
+        Redrive::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap()
+    }
+
     /// A store on this table that takes its time.
     pub fn store(&self) -> Store {
         Store::new(self.client(), database::TABLE_NAME.to_owned())
@@ -80,7 +87,8 @@ impl Table {
             ("TABLE_NAME", database::TABLE_NAME),
             ("SDK_APP_ID", crate::samples::SDK_APP_ID),
             ("CALLBACK_TOKENS", TOKEN),
-            ("AWS_REGION", "eu-west-1"),
+            // The SDK counts retries by region, for the whole process: no test may use up another's.
+            ("AWS_REGION", self.url.rsplit(':').next().unwrap()),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_ENDPOINT_URL_DYNAMODB", &self.url),

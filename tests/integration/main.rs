@@ -10,6 +10,7 @@ mod answers;
 mod bodies;
 mod cost;
 mod events;
+mod faults;
 mod harness;
 mod hostile;
 mod local;
@@ -18,5 +19,9 @@ mod readers;
 
 #[path = "../../examples/local/database.rs"]
 mod database;
+#[path = "../../examples/soak/proxy.rs"]
+mod proxy;
+#[path = "../../examples/soak/queue.rs"]
+mod queue;
 #[path = "../../examples/events/samples.rs"]
 mod samples;

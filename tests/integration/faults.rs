@@ -1,0 +1,459 @@
+//! Promises 4 and 5: whatever breaks, the answer leaves within 1.5 s, and what was answered OK is kept.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use group_created::app::Webhook;
+use group_created::redrive::Redrive;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
+
+use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, send};
+use crate::proxy::{Fault, Proxy, Script};
+use crate::queue::Queue;
+
+const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+
+/// Only others were in the way.
+const CONFLICT: Fault = Fault::Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"Transaction cancelled",
+       "CancellationReasons":[{"Code":"TransactionConflict","Message":"Transaction is ongoing for the item"},
+       {"Code":"None"},{"Code":"None"}]}"#,
+);
+const CANCELLED_BY_THROTTLING: Fault = Fault::Answer(
+    400,
+    r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","Message":"Transaction cancelled",
+       "CancellationReasons":[{"Code":"None"},{"Code":"ThrottlingError","Message":"slow down"},
+       {"Code":"ProvisionedThroughputExceeded","Message":"slow down"}]}"#,
+);
+const NOT_JSON: Fault = Fault::Answer(200, "<html>It works!</html>");
+const THROTTLED: Fault = Fault::error("ProvisionedThroughputExceededException");
+const IN_PROGRESS: Fault = Fault::error("TransactionInProgressException");
+const ACCESS_DENIED: Fault = Fault::error("AccessDeniedException");
+const fn slow(milliseconds: u64) -> Fault {
+    Fault::Delay(Duration::from_millis(milliseconds))
+}
+
+/// How a service is broken.
+#[derive(Clone)]
+enum Broken {
+    /// By a proxy before it.
+    By(Script),
+    /// Nobody listens.
+    Refused,
+    /// Connections are not even accepted.
+    ConnectHangs,
+    /// Connections are accepted; a TLS handshake is never answered.
+    TlsHangs,
+}
+
+const FINE: Broken = Broken::By(Script { first: std::collections::VecDeque::new(), then: Fault::None });
+
+fn once(fault: Fault) -> Broken {
+    Broken::By(Script::times(1, fault))
+}
+
+fn twice(fault: Fault) -> Broken {
+    Broken::By(Script::times(2, fault))
+}
+
+fn always(fault: Fault) -> Broken {
+    Broken::By(Script::always(fault))
+}
+
+impl Broken {
+    /// The URL of the broken service, and what has to live as long as it.
+    async fn before(&self, upstream: &str) -> (String, Vec<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        match self {
+            Self::By(script) => (Proxy::start(upstream, script.clone()).await.unwrap().url, vec![]),
+            Self::Refused => {
+                // Bound, so that nobody else gets the port, and not listening.
+                drop(listener);
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(address).unwrap();
+                keep(socket);
+                (format!("http://{address}"), vec![])
+            }
+            Self::TlsHangs => {
+                tokio::spawn(async move {
+                    let mut silent = Vec::new();
+                    while let Ok(accepted) = listener.accept().await {
+                        silent.push(accepted);
+                    }
+                });
+                (format!("https://{address}"), vec![])
+            }
+            Self::ConnectHangs => {
+                drop(listener);
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(address).unwrap();
+                let full = socket.listen(0).unwrap();
+                let mut waiting = Vec::new();
+                let connect =
+                    || tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address));
+                while let Ok(Ok(stream)) = connect().await {
+                    waiting.push(stream);
+                }
+                keep(full);
+                (format!("http://{address}"), waiting)
+            }
+        }
+    }
+}
+
+/// Keeps a resource as long as the test's runtime.
+fn keep(resource: impl Send + 'static) {
+    tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(resource);
+    });
+}
+
+/// A table, a queue, and a receiver that reaches both through what is broken.
+struct Setting {
+    table: Table,
+    queue: Queue,
+    webhook: Webhook,
+    _kept: Vec<TcpStream>,
+}
+
+impl Setting {
+    async fn start(table_is: &Broken, queue_is: &Broken) -> Self {
+        let (table, queue) = (Table::start().await, Queue::start().await.unwrap());
+        let (table_url, mut kept) = table_is.before(&table.url).await;
+        let (queue_url, also_kept) = queue_is.before(&queue.url).await;
+        kept.extend(also_kept);
+        let webhook = table.webhook_with(&[
+            ("AWS_ENDPOINT_URL_DYNAMODB", &table_url),
+            ("AWS_ENDPOINT_URL_SQS", &queue_url),
+            ("RETRY_QUEUE_URL", &format!("{queue_url}/123456789012/retry")),
+        ]);
+        Self { table, queue, webhook, _kept: kept }
+    }
+
+    /// Delivers a callback and measures how long the answer takes.
+    async fn answer(&self, body: &Value) -> (Answered, Duration) {
+        let start = Instant::now();
+        let answered = deliver(&self.webhook, body).await;
+        (answered, start.elapsed())
+    }
+
+    /// Redrives what waits in the queue to the healthy table; returns how many messages that were.
+    async fn redrive(&self) -> usize {
+        let messages = self.queue.take();
+        for message in &messages {
+            finish(&self.table.redrive(), message).await.unwrap();
+        }
+        messages.len()
+    }
+}
+
+async fn finish(redrive: &Redrive, message: &str) -> Result<&'static str, String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let (stored, record) = redrive.finish(message, SystemTime::now(), deadline).await;
+    stored.map(|_| record.outcome).map_err(|error| error.to_string())
+}
+
+/// Runs the cases and prints a row for each: fault, outcome, time. Where the fault is as slow as the budget, the
+/// outcome is one of two.
+async fn run(title: &str, cases: Vec<(&str, Broken, Broken, &str)>) {
+    let body = body("g", 5, &["a", "b"]);
+    println!("{title}");
+    for (name, table_is, queue_is, outcomes) in cases {
+        let setting = Setting::start(&table_is, &queue_is).await;
+        let (answered, took) = setting.answer(&body).await;
+        println!("{name:<46} {:<10} {:>5} ms", answered.record.outcome, took.as_millis());
+        let outcome = answered.record.outcome;
+        assert!(outcomes.split(" or ").any(|expected| expected == outcome), "{name}: {answered:?}");
+        let codes = if outcome == "lost" { (503, 120_007) } else { (200, 0) };
+        assert_eq!(answered.codes(), codes, "{name}");
+        assert!(took < ANSWER_BUDGET, "{name}: {took:?}");
+        match outcome {
+            "queued" => assert!(setting.redrive().await >= 1, "{name}: nothing is in the queue"),
+            "lost" => {
+                let event = serde_json::to_string(&answered.record.event.unwrap()).unwrap();
+                finish(&setting.table.redrive(), &event).await.unwrap();
+            }
+            _ => assert_eq!(setting.redrive().await, 0, "{name}: the queue is not empty"),
+        }
+        // Written late or twice, from the queue or from the log: exactly the event's items are there.
+        let items: Vec<String> = setting.table.items().await.into_keys().map(|(_, sk)| sk).collect();
+        assert_eq!(items, ["GROUP", "MEMBER#a", "MEMBER#b"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_table_costs_at_most_a_detour_through_the_queue() {
+    run(
+        "The table is broken, the queue is fine",
+        vec![
+            ("nothing", FINE, FINE, "stored"),
+            ("slow by 0.3 s", always(slow(300)), FINE, "stored"),
+            ("slow by 0.8 s", always(slow(800)), FINE, "stored or queued"),
+            ("slow by 2.5 s", always(slow(2500)), FINE, "queued"),
+            ("slow by 2.5 s once", once(slow(2500)), FINE, "stored"),
+            ("refuses connections", Broken::Refused, FINE, "queued"),
+            ("does not accept connections", Broken::ConnectHangs, FINE, "queued"),
+            ("hangs in the TLS handshake", Broken::TlsHangs, FINE, "queued"),
+            ("hangs once", once(Fault::Hang), FINE, "stored"),
+            ("hangs", always(Fault::Hang), FINE, "queued"),
+            ("resets before the request, once", once(Fault::ResetBefore), FINE, "stored"),
+            ("resets before the request", always(Fault::ResetBefore), FINE, "queued"),
+            ("resets after the request, once", once(Fault::ResetAfter), FINE, "stored"),
+            ("resets after the request", always(Fault::ResetAfter), FINE, "queued"),
+            ("500 once", once(Fault::Answer(500, "InternalServerError")), FINE, "stored"),
+            ("500 twice", twice(Fault::Answer(500, "InternalServerError")), FINE, "stored"),
+            ("500", always(Fault::Answer(500, "InternalServerError")), FINE, "queued"),
+            ("503 once", once(Fault::Answer(503, "<html>")), FINE, "stored"),
+            ("503 twice", twice(Fault::Answer(503, "<html>")), FINE, "stored"),
+            ("503", always(Fault::Answer(503, "<html>")), FINE, "queued"),
+            ("throttles once", once(THROTTLED), FINE, "stored"),
+            ("throttles twice", twice(THROTTLED), FINE, "stored"),
+            ("throttles", always(THROTTLED), FINE, "queued"),
+            ("TransactionConflict once", once(CONFLICT), FINE, "stored"),
+            ("TransactionConflict twice", twice(CONFLICT), FINE, "stored"),
+            ("TransactionConflict", always(CONFLICT), FINE, "queued"),
+            ("cancelled by throttling, twice", twice(CANCELLED_BY_THROTTLING), FINE, "stored"),
+            ("cancelled by throttling", always(CANCELLED_BY_THROTTLING), FINE, "queued"),
+            ("TransactionInProgress once", once(IN_PROGRESS), FINE, "stored"),
+            ("TransactionInProgress", always(IN_PROGRESS), FINE, "queued"),
+            ("writes, and the answer is lost, once", once(Fault::LoseAnswer), FINE, "stored"),
+            ("writes, and the answer is lost", always(Fault::LoseAnswer), FINE, "queued"),
+            ("an answer that is not JSON, once", once(NOT_JSON), FINE, "queued"),
+            ("an answer that is not JSON", always(NOT_JSON), FINE, "queued"),
+            ("access denied", always(ACCESS_DENIED), FINE, "queued"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_broken_queue_costs_an_event_only_where_the_table_is_broken_too() {
+    let table = || always(Fault::Answer(500, "InternalServerError"));
+    run(
+        "The table answers 500, the queue is broken",
+        vec![
+            ("slow by 0.3 s", table(), always(slow(300)), "queued"),
+            ("slow by 0.8 s", table(), always(slow(800)), "queued or lost"),
+            ("slow by 2.5 s", table(), always(slow(2500)), "lost"),
+            ("refuses connections", table(), Broken::Refused, "lost"),
+            ("does not accept connections", table(), Broken::ConnectHangs, "lost"),
+            ("hangs in the TLS handshake", table(), Broken::TlsHangs, "lost"),
+            ("hangs once", table(), once(Fault::Hang), "queued"),
+            ("hangs", table(), always(Fault::Hang), "lost"),
+            ("resets before the request, once", table(), once(Fault::ResetBefore), "queued"),
+            ("resets before the request", table(), always(Fault::ResetBefore), "lost"),
+            ("resets after the request, once", table(), once(Fault::ResetAfter), "queued"),
+            ("resets after the request", table(), always(Fault::ResetAfter), "lost"),
+            ("500 once", table(), once(Fault::Answer(500, "InternalError")), "queued"),
+            ("500 twice", table(), twice(Fault::Answer(500, "InternalError")), "queued"),
+            ("500", table(), always(Fault::Answer(500, "InternalError")), "lost"),
+            ("503 once", table(), once(Fault::Answer(503, "<html>")), "queued"),
+            ("503 twice", table(), twice(Fault::Answer(503, "<html>")), "queued"),
+            ("503", table(), always(Fault::Answer(503, "<html>")), "lost"),
+            ("throttles once", table(), once(Fault::error("RequestThrottled")), "queued"),
+            ("throttles twice", table(), twice(Fault::error("RequestThrottled")), "queued"),
+            ("throttles", table(), always(Fault::error("RequestThrottled")), "lost"),
+            ("takes it, and the answer is lost, once", table(), once(Fault::LoseAnswer), "queued"),
+            ("takes it, and the answer is lost", table(), always(Fault::LoseAnswer), "lost"),
+            ("an answer that is not JSON", table(), always(NOT_JSON), "lost"),
+            ("access denied", table(), always(ACCESS_DENIED), "lost"),
+            ("no such queue", table(), always(Fault::error("QueueDoesNotExist")), "lost"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_both_broken_the_answer_still_leaves_in_time() {
+    run(
+        "Both are broken",
+        vec![
+            ("table hangs, queue slow by 0.3 s", always(Fault::Hang), always(slow(300)), "queued"),
+            ("table hangs, queue hangs once", always(Fault::Hang), once(Fault::Hang), "queued"),
+            ("table hangs, queue hangs", always(Fault::Hang), always(Fault::Hang), "lost"),
+            ("table slow by 2.5 s, queue refuses", always(slow(2500)), Broken::Refused, "lost"),
+            ("neither accepts connections", Broken::ConnectHangs, Broken::ConnectHangs, "lost"),
+            ("both hang in the TLS handshake", Broken::TlsHangs, Broken::TlsHangs, "lost"),
+            ("both throttle", always(THROTTLED), always(THROTTLED), "lost"),
+            ("both refuse", Broken::Refused, Broken::Refused, "lost"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_large_group_meets_the_same_deadline() {
+    let accounts: Vec<String> = (0..500).map(|n| format!("user-{n:03}")).collect();
+    let body = body("g", 5, &accounts.iter().map(String::as_str).collect::<Vec<_>>());
+    // The look is fine, then everything hangs; or one chunk does; or one is cancelled.
+    for (table_is, outcome) in [
+        (Script { first: [Fault::None].into(), then: Fault::Hang }, "queued"),
+        (Script { first: [Fault::None, Fault::Hang].into(), then: Fault::None }, "stored"),
+        (Script { first: [Fault::None, CONFLICT, THROTTLED].into(), then: Fault::None }, "stored"),
+        (Script { first: [Fault::None, Fault::None, Fault::LoseAnswer].into(), then: Fault::None }, "stored"),
+        (Script { first: [Fault::None, Fault::None].into(), then: ACCESS_DENIED }, "queued"),
+    ] {
+        let setting = Setting::start(&Broken::By(table_is.clone()), &FINE).await;
+        let (answered, took) = setting.answer(&body).await;
+        assert_eq!(answered.record.outcome, outcome, "{table_is:?}");
+        assert!(took < ANSWER_BUDGET, "{table_is:?}: {took:?}");
+        assert_eq!(setting.redrive().await, usize::from(outcome == "queued"), "{table_is:?}");
+        assert_eq!(setting.table.items().await.len(), 501);
+        println!("500 members, {:?}: {outcome} {} ms", table_is.first, took.as_millis());
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_peer_has_closed_costs_no_event() {
+    let setting = Setting::start(&always(Fault::CloseAfter), &FINE).await;
+    for time in 1..=5 {
+        let (answered, took) = setting.answer(&body("g", time, &["a"])).await;
+        assert!(["stored", "replaced"].contains(&answered.record.outcome), "{answered:?}");
+        assert!(took < Duration::from_millis(400), "{took:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_does_not_hold_is_not_tried_again() {
+    let table = Table::start().await;
+    deliver(&table.webhook(), &body("g", 5, &["a"])).await;
+    let proxy = Proxy::start(&table.url, Script::always(Fault::None)).await.unwrap();
+    let webhook = table.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+    for (time, outcome) in [(5, "duplicate"), (4, "stale")] {
+        let before = proxy.forwarded();
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, outcome);
+        assert_eq!(proxy.forwarded() - before, 1);
+    }
+}
+
+#[tokio::test]
+async fn without_a_queue_what_the_table_does_not_take_is_answered_503_and_logged_whole() {
+    let webhook = Table::start().await.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
+    let answered = deliver(&webhook, &body("g", 5, &["a"])).await;
+    assert_eq!(answered.codes(), (503, 120_007));
+    assert_eq!((answered.record.outcome, answered.record.level), ("lost", "ERROR"));
+    let event = answered.record.event.unwrap();
+    assert_eq!(event.received_at, NOW * 1000);
+    assert_eq!(event.body, body("g", 5, &["a"]).to_string());
+    assert!(!event.query.contains("Sign") && event.query.contains("RequestTime"));
+}
+
+#[tokio::test]
+async fn a_genuine_body_that_cannot_be_read_ends_in_the_queue_and_no_other_does() {
+    let setting = Setting::start(&FINE, &FINE).await;
+    let refused = [
+        (genuine_query(), "no JSON".as_bytes().to_vec(), 1),
+        (genuine_query(), b"{\"GroupId\":\"\xff\"}".to_vec(), 1),
+        (genuine_query().replace("Sign=1", "Sign=2"), b"no JSON".to_vec(), 0),
+        (genuine_query().replace("140", "141"), b"no JSON".to_vec(), 0),
+    ];
+    for (query, body, queued) in refused {
+        let answered = send(&setting.webhook, &post(&query, body.clone())).await;
+        assert_eq!((answered.codes().0 / 100, answered.record.outcome), (4, "rejected"));
+        let messages = setting.queue.take();
+        assert_eq!(messages.len(), queued, "{query}");
+        // `redrive` can't read it either: that is what brings it to the dead-letter queue.
+        for message in messages {
+            let error = finish(&setting.table.redrive(), &message).await.unwrap_err();
+            assert!(error.contains("expected"), "{error}");
+        }
+    }
+    let anonymous = setting.table.webhook_with(&[
+        ("ALLOW_UNSIGNED", "true"),
+        ("AWS_ENDPOINT_URL_SQS", &setting.queue.url),
+        ("RETRY_QUEUE_URL", &setting.queue.url),
+    ]);
+    let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
+    assert_eq!(send(&anonymous, &post(query, "no JSON")).await.codes(), (400, 120_001));
+    assert!(setting.queue.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_genuine_body_that_cannot_be_read_is_logged_whole_where_the_queue_is_broken() {
+    for queue_is in [always(Fault::Hang), always(ACCESS_DENIED), Broken::Refused] {
+        let setting = Setting::start(&FINE, &queue_is).await;
+        let start = Instant::now();
+        let answered = send(&setting.webhook, &post(&genuine_query(), "no JSON")).await;
+        assert!(start.elapsed() < ANSWER_BUDGET);
+        assert_eq!((answered.codes(), answered.record.outcome), ((400, 120_001), "lost"));
+        assert_eq!(answered.record.event.unwrap().body, "no JSON");
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_the_queue_is_the_contracts() {
+    let setting = Setting::start(&always(ACCESS_DENIED), &FINE).await;
+    let query = format!("own=%20a&{}&own=b", genuine_query());
+    let body = body("g", 5, &["a"]).to_string();
+    send(&setting.webhook, &post(&query, body.clone())).await;
+    let messages = setting.queue.take();
+    let message: Value = serde_json::from_str(&messages[0]).unwrap();
+    let without_sign = query.replace(&format!("&Sign={}", crate::harness::SIGN), "");
+    assert_eq!(
+        message,
+        serde_json::json!({ "received_at": NOW * 1000, "query": without_sign, "body": body })
+    );
+}
+
+#[tokio::test]
+async fn redrive_tells_duplicate_replaced_and_stale_apart_and_needs_no_sign() {
+    let table = Table::start().await;
+    let message = |time: u64| {
+        let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
+        let body = body("g", time, &["a"]).to_string();
+        serde_json::json!({ "received_at": 7, "query": query, "body": body }).to_string()
+    };
+    let redrive = table.redrive();
+    for (time, outcome) in [(5, "stored"), (5, "duplicate"), (6, "replaced"), (5, "stale")] {
+        assert_eq!(finish(&redrive, &message(time)).await.unwrap(), outcome);
+    }
+    let items = table.items().await;
+    assert!(items.values().any(|item| item["received_at"] == 7));
+}
+
+#[tokio::test]
+async fn redrive_refuses_what_webhook_never_queues() {
+    let table = Table::start().await;
+    let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
+    let message = |query: &str, body: &str| {
+        serde_json::json!({ "received_at": 1, "query": query, "body": body }).to_string()
+    };
+    let good = body("g", 1, &[]).to_string();
+    for (message, error) in [
+        (String::new(), "message: expected JSON"),
+        ("{}".to_owned(), "message: expected JSON"),
+        (message("", &good), "URL parameter SdkAppid"),
+        (message(&query.replace("140", "141"), &good), "query: expected this receiver's"),
+        (message(&query.replace("Create", "Destroy"), &good), "query: expected this receiver's"),
+        (message(query, "{}"), "CallbackCommand: expected"),
+    ] {
+        let refused = finish(&table.redrive(), &message).await.unwrap_err();
+        assert!(refused.starts_with(error), "{refused}");
+    }
+    assert!(table.items().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_without_any_time_keeps_its_time_of_receipt_through_the_queue() {
+    let table = Table::start().await;
+    let queue = Queue::start().await.unwrap();
+    let webhook = table.webhook_with(&[
+        ("ALLOW_UNSIGNED", "true"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_SQS", &queue.url),
+        ("RETRY_QUEUE_URL", &queue.url),
+    ]);
+    let mut timeless = body("g", 1, &[]);
+    timeless.as_object_mut().unwrap().remove("EventTime");
+    let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
+    let request = post(query, timeless.to_string());
+    let arrived = UNIX_EPOCH + Duration::from_millis(123_456);
+    assert_eq!(webhook.accept(&request, arrived).await.1.outcome, "queued");
+    finish(&table.redrive(), &queue.take()[0]).await.unwrap();
+    assert_eq!(table.items().await.into_values().next().unwrap()["event_time"], 123_456);
+}
