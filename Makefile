@@ -3,8 +3,16 @@
 CARGO_MACHETE_VERSION := 0.9.2
 TOOLS := .tools
 
+# arm64 or x86_64, as Lambda names them, and as Rust does.
+ARCHITECTURE ?= arm64
+HOST_ARCHITECTURE := $(patsubst aarch64,arm64,$(shell uname -m))
+TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
+
+# cargo-lambda, zig and sam, from the local environment.
+WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check events
+.PHONY: help run test check events build sam-build deploy verify e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -24,6 +32,32 @@ check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo run --locked --quiet --example policy
 	$(TOOLS)/bin/cargo-machete
+
+build: $(TOOLS)/aws/installed ## Builds both functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
+	rustup target add $(TARGET)
+	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir target/lambda/$(ARCHITECTURE)
+
+sam-build: $(TOOLS)/aws/installed
+	rustup target add $(TARGET)
+	$(WITH_TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+deploy: sam-build ## Deploys to AWS; asks for the SdkAppid and the secret's name
+	@$(WITH_TOOLS) ARCHITECTURE=$(ARCHITECTURE) tools/deploy
+
+verify: ## Checks a deployment: URL=… TOKEN=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
+	@cargo run --locked --quiet --example verify
+
+e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
+	$(MAKE) build ARCHITECTURE=$(HOST_ARCHITECTURE)
+	$(MAKE) build ARCHITECTURE=arm64
+	cargo build --locked --example local --example verify
+	$(TOOLS)/aws/bin/python -m unittest discover --start-directory tests/e2e --verbose
+
+# A Python environment of its own for each list of pinned packages.
+$(TOOLS)/%/installed: tools/%.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 $(TOOLS)/bin/cargo-machete:
 	cargo install cargo-machete --locked --version $(CARGO_MACHETE_VERSION) --root $(TOOLS) --target-dir target/tools
