@@ -4,7 +4,7 @@ CARGO_MACHETE_VERSION := 0.9.2
 TOOLS := .tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check events
+.PHONY: help run test soak check events
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -14,6 +14,10 @@ run: ## Runs the receiver on loopback and sends it the vendor's sample; ONCE=1 e
 
 test: ## Runs all tests
 	cargo test --locked
+
+soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
+	cargo build --locked --release --bins
+	cargo run --locked --quiet --profile soak --example soak
 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
 	cargo run --locked --quiet --example events
