@@ -12,7 +12,7 @@ TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check events build sam-build deploy verify e2e
+.PHONY: help run test soak check events build sam-build deploy verify e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,6 +22,10 @@ run: ## Runs the receiver on loopback and sends it the vendor's sample; ONCE=1 e
 
 test: ## Runs all tests
 	cargo test --locked
+
+soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
+	cargo build --locked --release --bins
+	cargo run --locked --quiet --profile soak --example soak
 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
 	cargo run --locked --quiet --example events

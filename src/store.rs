@@ -27,6 +27,10 @@ const TRANSACTION_MAX_ACTIONS: usize = 100;
 /// How many transactions of one event are under way at once.
 const MAX_PARALLEL: usize = 32;
 
+/// The reasons of a cancellation that pass by themselves; "None" stands with the actions that were fine.
+const PASSING: [&str; 4] =
+    ["None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
 
@@ -164,18 +168,31 @@ impl Store {
         loop {
             // One token for all attempts: what one of them has done, the next one finds done.
             let token = format!("{:032x}", fastrand::u128(..));
-            let attempt = || {
-                let request = self.client.transact_write_items().client_request_token(&token);
-                request.set_transact_items(Some(actions.clone())).send()
-            };
-            let Err(error) = hedged(HEDGE_AFTER, attempt).await else {
-                return Ok(Transacted::Done);
-            };
-            match Cancelled::of(&error) {
-                Some(Cancelled::ByCondition(reasons)) => return Ok(Transacted::Refused(reasons)),
-                Some(Cancelled::ByOthers) => pause.wait().await,
-                None => return Err(StoreError::failed(error)),
+            if let Some(transacted) = hedged(HEDGE_AFTER, || self.attempt(&token, &actions)).await? {
+                return Ok(transacted);
             }
+            pause.wait().await;
+        }
+    }
+
+    /// Sends a transaction; `None` where only other writers were in its way, or too many of them.
+    async fn attempt(
+        &self,
+        token: &str,
+        actions: &[TransactWriteItem],
+    ) -> Result<Option<Transacted>, StoreError> {
+        let request = self.client.transact_write_items().client_request_token(token);
+        let Err(error) = request.set_transact_items(Some(actions.to_vec())).send().await else {
+            return Ok(Some(Transacted::Done));
+        };
+        let reasons = cancellation_reasons(&error);
+        let codes: HashSet<_> = reasons.iter().filter_map(|reason| reason.code()).collect();
+        if codes.contains("ConditionalCheckFailed") {
+            Ok(Some(Transacted::Refused(reasons.to_vec())))
+        } else if !codes.is_empty() && codes.iter().all(|code| PASSING.contains(code)) {
+            Ok(None)
+        } else {
+            Err(StoreError::failed(error))
         }
     }
 
@@ -216,9 +233,10 @@ struct Found {
     members: HashMap<String, u64>,
 }
 
+/// What became of a transaction.
 enum Transacted {
     Done,
-    /// A condition did not hold; a reason for each action.
+    /// A condition did not hold, so that repeating is no use; a reason for each action.
     Refused(Vec<CancellationReason>),
 }
 
@@ -228,34 +246,13 @@ impl Transacted {
     }
 }
 
-/// Why DynamoDB cancelled a transaction, by what happens next.
-enum Cancelled {
-    /// A condition did not hold: repeating is no use.
-    ByCondition(Vec<CancellationReason>),
-    /// Only other writers were in the way, or too many of them: repeating is.
-    ByOthers,
-}
-
-impl Cancelled {
-    fn of(error: &SdkError<TransactWriteItemsError>) -> Option<Self> {
-        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-        else {
-            return None;
-        };
-        let codes: HashSet<_> = cancelled
-            .cancellation_reasons()
-            .iter()
-            .filter_map(CancellationReason::code)
-            .filter(|code| *code != "None")
-            .collect();
-        let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-        if codes.contains("ConditionalCheckFailed") {
-            Some(Self::ByCondition(cancelled.cancellation_reasons().to_vec()))
-        } else if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
-            Some(Self::ByOthers)
-        } else {
-            None
+/// Why DynamoDB cancelled a transaction, action by action; nothing where it was not cancelled.
+fn cancellation_reasons(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
         }
+        _ => &[],
     }
 }
 

@@ -6,12 +6,16 @@ use std::error::Error;
 use std::fs;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let signer = samples::Signer {
-        token: setting("TOKEN", samples::TOKEN),
-        sdk_app_id: setting("SDK_APP_ID", samples::SDK_APP_ID),
-        request_time: setting("REQUEST_TIME", samples::REQUEST_TIME),
-    };
+    let mut signer = samples::Signer::default();
+    for (name, value) in [
+        ("TOKEN", &mut signer.token),
+        ("SDK_APP_ID", &mut signer.sdk_app_id),
+        ("REQUEST_TIME", &mut signer.request_time),
+    ] {
+        if let Ok(set) = std::env::var(name) {
+            *value = set;
+        }
+    }
     for (name, event) in samples::events(&signer) {
         let text = serde_json::to_string_pretty(&event)? + "\n";
         fs::write(format!("events/{name}.json"), text)?;

@@ -25,6 +25,13 @@ pub struct Signer {
     pub request_time: String,
 }
 
+impl Default for Signer {
+    fn default() -> Self {
+        let [token, sdk_app_id, request_time] = [TOKEN, SDK_APP_ID, REQUEST_TIME].map(str::to_owned);
+        Self { token, sdk_app_id, request_time }
+    }
+}
+
 impl Signer {
     /// The URL parameters of a genuine callback, sorted by name as Chat sorts them.
     fn parameters(&self, command: &str) -> BTreeMap<&'static str, String> {

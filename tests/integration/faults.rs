@@ -319,6 +319,26 @@ async fn a_kept_connection_that_the_peer_has_closed_costs_no_event() {
 }
 
 #[tokio::test]
+async fn after_an_outage_events_are_stored_again() {
+    let (table, queue) = (Table::start().await, Queue::start().await.unwrap());
+    let proxy = Proxy::start(&table.url, Script::always(Fault::Answer(503, "<html>"))).await.unwrap();
+    let webhook = table.webhook_with(&[
+        ("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url),
+        ("AWS_ENDPOINT_URL_SQS", &queue.url),
+        ("RETRY_QUEUE_URL", &queue.url),
+    ]);
+    for time in 1..=60 {
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, "queued");
+    }
+    proxy.set(Script::always(Fault::None));
+    assert_eq!(deliver(&webhook, &body("g", 61, &["a"])).await.record.outcome, "stored");
+    // What waited in the queue meanwhile is older.
+    for message in queue.take() {
+        assert_eq!(finish(&table.redrive(), &message).await.unwrap(), "stale");
+    }
+}
+
+#[tokio::test]
 async fn a_condition_that_does_not_hold_is_not_tried_again() {
     let table = Table::start().await;
     deliver(&table.webhook(), &body("g", 5, &["a"])).await;

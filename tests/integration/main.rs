@@ -14,11 +14,14 @@ mod faults;
 mod harness;
 mod hostile;
 mod local;
+mod processes;
 mod promises;
 mod readers;
 
 #[path = "../../examples/local/database.rs"]
 mod database;
+#[path = "../../examples/soak/function.rs"]
+mod function;
 #[path = "../../examples/soak/proxy.rs"]
 mod proxy;
 #[path = "../../examples/soak/queue.rs"]
