@@ -55,7 +55,7 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release bina
 	$(MAKE) build ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) build ARCHITECTURE=arm64
 	cargo build --locked --example local --example verify
-	$(TOOLS)/aws/bin/python -m unittest discover --start-directory tests/e2e --verbose
+	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

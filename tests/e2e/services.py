@@ -1,6 +1,7 @@
 """What the functions talk to: the embedded DynamoDB of the local run, and moto's SQS."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -10,6 +11,9 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 from template import ROOT, of_type, target
+
+# moto's server would report every request.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 TOKEN = "xxxxyyyy"
 TABLE = "groups"
@@ -76,8 +80,9 @@ class Queues:
         return self.client.receive_message(**request).get("Messages", [])
 
     def clear(self):
-        for url in self.urls.values():
-            self.client.purge_queue(QueueUrl=url)
+        for name, url in self.urls.items():
+            for message in self.receive(name):
+                self.client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     def stop(self):
         self.server.stop()
@@ -85,15 +90,22 @@ class Queues:
 
 def environment(template, function, local_run, queues):
     """A function's environment as the template sets it, with what stands in for AWS."""
-    standing_in = {"Table": TABLE, "SdkAppId": "1400000001", "RetryQueue": queues.urls["RetryQueue"], "DeployedAt": ""}
+    standing_in = {
+        "Table": TABLE,
+        "SdkAppId": "1400000001",
+        "RetryQueue": queues.urls["RetryQueue"],
+        "DeployedAt": "now",
+        # The events' RequestTime is of 2022; that of the stale one is of 1970.
+        "MaxRequestAgeSeconds": "1000000000",
+    }
     variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
-    env = {name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items()}
+    env = {
+        name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
+    }
     return env | {
         "AWS_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_DYNAMODB": local_run.dynamodb_url,
         "AWS_ENDPOINT_URL_SQS": queues.endpoint,
-        # The events' RequestTime is of 2022; that of the stale one is of 1970.
-        "MAX_REQUEST_AGE_SECONDS": "1000000000",
     }
