@@ -111,13 +111,27 @@ impl Webhook {
         record.describe_group(&event);
         match self.store.put(&event, arrival.start + TABLE_BUDGET).await {
             Ok(stored) => Ok(Outcome::Stored(stored)),
-            Err(error) => Ok(self.not_stored(error, message(), arrival).await),
+            Err(error) => Ok(self.not_stored(&event, error, message(), arrival).await),
         }
     }
 
-    /// Keeps what the table did not take.
-    async fn not_stored(&self, table_error: StoreError, message: Message, arrival: Arrival) -> Outcome {
-        match self.enqueue(&message, arrival).await {
+    /// Keeps what the table did not take. What would take an earlier group apart is kept first, then done.
+    async fn not_stored(
+        &self,
+        event: &GroupCreated,
+        mut table_error: StoreError,
+        message: Message,
+        arrival: Arrival,
+    ) -> Outcome {
+        let queued = self.enqueue(&message, arrival).await;
+        let is_kept = matches!(queued, Ok(()) | Err(QueueError::Missing));
+        if is_kept && matches!(table_error, StoreError::TakesApart) {
+            match self.store.finish(event, arrival.start + QUEUE_BUDGET).await {
+                Ok(stored) => return Outcome::Stored(stored),
+                Err(error) => table_error = error,
+            }
+        }
+        match queued {
             Ok(()) => Outcome::Queued(table_error),
             Err(error) => Outcome::Lost { refusal: Refusal::Unavailable(table_error), error, message },
         }

@@ -64,7 +64,8 @@ impl Store {
         Self { client, table_name }
     }
 
-    /// Writes an event. Where it fits into one transaction, nothing is read before.
+    /// Writes an event. Where it fits into one transaction, nothing is read before. Refuses to take an earlier group
+    /// apart, which must not be left half done: that is for [`Store::finish`], once the event is safe elsewhere.
     pub async fn put(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
         let put = async {
             if event.members.len() < TRANSACTION_MAX_ACTIONS
@@ -72,14 +73,15 @@ impl Store {
             {
                 return Ok(stored);
             }
-            self.settle(event).await
+            self.settle(event, Earlier::Keep).await
         };
         tokio::time::timeout_at(deadline, put).await.map_err(|_| StoreError::TimedOut)?
     }
 
-    /// Writes an event of which a part may be in the table already: reads first, then writes what is missing.
+    /// Writes an event that is safe elsewhere, and of which a part may be in the table already: reads first, then
+    /// writes what is missing.
     pub async fn finish(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
-        let settle = self.settle(event);
+        let settle = self.settle(event, Earlier::TakeApart);
         tokio::time::timeout_at(deadline, settle).await.map_err(|_| StoreError::TimedOut)?
     }
 
@@ -97,7 +99,7 @@ impl Store {
     }
 
     /// Brings the table to what the event says, again and again until no other writer interferes.
-    async fn settle(&self, event: &GroupCreated) -> Result<Stored, StoreError> {
+    async fn settle(&self, event: &GroupCreated, earlier: Earlier) -> Result<Stored, StoreError> {
         let mut pause = Pause::default();
         loop {
             let found = self.look(event).await?;
@@ -107,16 +109,26 @@ impl Store {
                     return Ok(Stored::Stale);
                 }
                 Some(stored) => return Ok(stored),
-                None if self.replace(event, &found).await? => {
-                    return Ok(found.group_time.map_or(Stored::New, |_| Stored::Replaced));
-                }
-                None => pause.wait().await,
+                None => {}
             }
+            let members = self.member_changes(event, &found)?;
+            let is_large = members.len() >= TRANSACTION_MAX_ACTIONS;
+            if is_large && found.group_time.is_some() && earlier == Earlier::Keep {
+                return Err(StoreError::TakesApart);
+            }
+            if self.replace(event, found.group_time, members).await? {
+                return Ok(found.group_time.map_or(Stored::New, |_| Stored::Replaced));
+            }
+            pause.wait().await;
         }
     }
 
-    /// Puts the event in the place of what was found; `false` where that has changed meanwhile.
-    async fn replace(&self, event: &GroupCreated, found: &Found) -> Result<bool, StoreError> {
+    /// What has to happen to the members that were found, so that they are the event's.
+    fn member_changes(
+        &self,
+        event: &GroupCreated,
+        found: &Found,
+    ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let actions = self.actions(event);
         let wanted: HashMap<String, &String> =
             event.members.keys().map(|account| (item::member_sk(account), account)).collect();
@@ -125,15 +137,24 @@ impl Store {
         let puts = missing.map(|(_, account)| actions.put_member(account));
         let gone = found.members.keys().filter(|sk| !wanted.contains_key(*sk));
         let deletes = gone.map(|sk| actions.delete_member(sk));
-        let members: Vec<_> = puts.chain(deletes).collect::<Result<_, _>>()?;
+        puts.chain(deletes).collect()
+    }
 
+    /// Puts the event in the place of the group of `earlier`; `false` where that is not what is there any more.
+    async fn replace(
+        &self,
+        event: &GroupCreated,
+        earlier: Option<u64>,
+        members: Vec<TransactWriteItem>,
+    ) -> Result<bool, StoreError> {
+        let actions = self.actions(event);
         if members.len() < TRANSACTION_MAX_ACTIONS {
-            let mut all = vec![actions.put_group(found.group_time.map_or(Expected::Absent, Expected::At))?];
+            let mut all = vec![actions.put_group(earlier.map_or(Expected::Absent, Expected::At))?];
             all.extend(members);
             return Ok(self.transact(all).await?.is_done());
         }
         // Too much for one transaction: while the members change there is no group.
-        if let Some(time) = found.group_time
+        if let Some(time) = earlier
             && !self.transact(vec![actions.delete_group(time)?]).await?.is_done()
         {
             return Ok(false);
@@ -215,6 +236,13 @@ impl Store {
     }
 }
 
+/// What may become of an earlier group that can't be replaced in one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Earlier {
+    Keep,
+    TakeApart,
+}
+
 /// What a group item of `time` makes of an event; `None` where the event is the newer one.
 fn seen(time: u64, event: &GroupCreated) -> Option<Stored> {
     match time.cmp(&event.event_time) {
@@ -277,6 +305,9 @@ impl Pause {
 pub enum StoreError {
     /// Not before the deadline. Whether it was written is not known.
     TimedOut,
+    /// It takes the place of an earlier group in more than one transaction. A failure on the way would leave
+    /// neither of the two, so it has to be safe elsewhere first.
+    TakesApart,
     /// DynamoDB, or the way to it, failed.
     Failed(Box<dyn Error + Send + Sync>),
 }
@@ -297,6 +328,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => f.write_str("the table did not answer in time"),
+            Self::TakesApart => f.write_str("an earlier group has to be taken apart first"),
             Self::Failed(_) => f.write_str("the table failed"),
         }
     }
@@ -305,7 +337,7 @@ impl fmt::Display for StoreError {
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::TimedOut => None,
+            Self::TimedOut | Self::TakesApart => None,
             Self::Failed(error) => Some(error.as_ref()),
         }
     }

@@ -222,8 +222,10 @@ fn report(answers: &[Answered], lines: &[Value], faults: usize, redriven: usize,
         "outcomes     {}",
         count(&mut lines.iter().filter_map(|line| Some(line["outcome"].as_str()?.to_owned())))
     );
-    println!("answer time  p50 {:.1?}, p99 {:.1?}, maximum {:.1?}", at(0.5), at(0.99), at(1.0));
-    println!("faults       {faults}\nredriven     {redriven}\nlost         {}", wrong.len());
+    let [p50, p99, maximum] = [0.5, 0.99, 1.0].map(|share| at(share).as_millis());
+    println!("answer time  p50 {p50} ms, p99 {p99} ms, maximum {maximum} ms");
+    println!("faults       {faults}\nredriven     {redriven}");
+    println!("lost         {} (answered OK or put back from the log, and not in the table)", wrong.len());
     for line in wrong.iter().take(5) {
         println!("{line}");
     }
