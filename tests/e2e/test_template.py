@@ -221,7 +221,10 @@ class Template(unittest.TestCase):
             return self.live_filter(metric, dimensions)
         known, dimension, kind = AWS_METRICS[namespace]
         self.assertIn(metric, known)
-        resource = target(dimensions.pop(dimension))
+        named = dimensions.pop(dimension)
+        # A queue's Ref is its URL.
+        self.assertTrue("QueueName" in str(named) if kind == "AWS::SQS::Queue" else "Ref" in named, named)
+        resource = target(named)
         self.assertIn(resource, self.of_type(kind))
         if dimensions:
             indexes = self.of_type(kind)[resource]["GlobalSecondaryIndexes"]
