@@ -102,6 +102,15 @@ class Functions(unittest.TestCase):
             versions = re.findall(rb"GLIBC_2\.(\d+)", bootstrap(name).read_bytes())
             self.assertLessEqual(max(map(int, versions)), AMAZON_LINUX_2023_GLIBC)
 
+    def test_a_passer_by_rings_no_alarm(self):
+        browser, nothing = event("http-api"), event("http-api")
+        browser["requestContext"]["http"]["method"] = "GET"
+        nothing |= {"rawQueryString": "", "queryStringParameters": {}}
+        with self.function("webhook") as webhook:
+            self.assertEqual(self.answer(webhook, browser), (405, 120005, "rejected"))
+            self.assertEqual(self.answer(webhook, nothing), (400, 120002, "rejected"))
+            self.metrics_take(webhook.lines(), "WebhookLog")
+
     def test_a_repeat_changes_nothing(self):
         with self.function("webhook") as webhook:
             self.assertEqual(self.answer(webhook, event("http-api")), STORED)
