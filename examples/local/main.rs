@@ -150,8 +150,7 @@ fn print_curl(url: &str, app_id: u64, token: &str) {
 
 async fn listen(host: &str, variable: &str) -> Result<TcpListener, String> {
     let port = setting(variable);
-    let expected =
-        |error: &dyn Error| format!("{variable}={port}: expected a free port on {host}: {error}");
+    let expected = |error: &dyn Error| format!("{variable}={port}: expected a free port on {host}: {error}");
     let number: u16 = port.parse().map_err(|error| expected(&error))?;
     TcpListener::bind((host, number)).await.map_err(|error| expected(&error))
 }

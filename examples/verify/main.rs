@@ -36,7 +36,9 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            println!("\nSomething is wrong; the README's troubleshooting table tells what to do about an ErrorCode.");
+            println!(
+                "\nSomething is wrong; the README's troubleshooting table tells what to do about an ErrorCode."
+            );
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -76,7 +78,9 @@ async fn run() -> Result<bool, Box<dyn Error>> {
 
     match std::env::var("TABLE_NAME").ok().filter(|name| !name.is_empty()) {
         Some(table) => right &= table::check(&table, app_id, event_time).await?,
-        None => println!("\nThe group {GROUP} stays in the table; with TABLE_NAME its items are shown and removed."),
+        None => println!(
+            "\nThe group {GROUP} stays in the table; with TABLE_NAME its items are shown and removed."
+        ),
     }
     Ok(right)
 }
@@ -104,14 +108,23 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, expected: (u16, u6
     if right {
         println!("right  {name}: {status} with ErrorCode {code}");
     } else {
-        println!("WRONG  {name}: expected {status} with ErrorCode {code}, got {} {}", answer.status, answer.text);
+        println!(
+            "WRONG  {name}: expected {status} with ErrorCode {code}, got {} {}",
+            answer.status, answer.text
+        );
     }
     let in_time = answer.time < LIMIT;
-    println!("{}  in {milliseconds} ms; Chat waits {} ms", if in_time { "right" } else { "WRONG" }, LIMIT.as_millis());
+    println!(
+        "{}  in {milliseconds} ms; Chat waits {} ms",
+        if in_time { "right" } else { "WRONG" },
+        LIMIT.as_millis()
+    );
     right && in_time
 }
 
 fn setting(name: &str) -> Result<String, String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| format!("{name} is missing; usage: make verify URL=… TOKEN=… SDK_APP_ID=… [TABLE_NAME=…]"))
+    value.ok_or_else(|| {
+        format!("{name} is missing; usage: make verify URL=… TOKEN=… SDK_APP_ID=… [TABLE_NAME=…]")
+    })
 }
