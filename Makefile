@@ -2,6 +2,8 @@
 
 CARGO_MACHETE_VERSION := 0.9.2
 TOOLS := .tools
+# Of the zip file with the function webhook.
+ZIP_MAX_BYTES := 2500000
 
 # arm64 or x86_64, as Lambda names them, and as Rust does.
 ARCHITECTURE ?= arm64
@@ -12,7 +14,7 @@ TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check events build sam-build deploy verify e2e
+.PHONY: help run test soak check check-size events bench build sam-build deploy verify e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +43,11 @@ build: $(TOOLS)/aws/installed ## Builds both functions for Lambda; ARCHITECTURE=
 	rustup target add $(TARGET)
 	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir target/lambda/$(ARCHITECTURE)
 
+check-size: ## Checks the zipped size of the webhook that `make build` made; ARCHITECTURE=x86_64 instead of arm64
+	@python3 -m zipfile -c target/lambda/$(ARCHITECTURE).zip target/lambda/$(ARCHITECTURE)/webhook/bootstrap
+	@size=$$(wc -c < target/lambda/$(ARCHITECTURE).zip) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
+		test "$$size" -gt 0 && test "$$size" -le $(ZIP_MAX_BYTES)
+
 sam-build: $(TOOLS)/aws/installed
 	rustup target add $(TARGET)
 	$(WITH_TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
@@ -52,10 +59,19 @@ verify: ## Checks a deployment: URL=… TOKEN=… SDK_APP_ID=…, and TABLE_NAME
 	@cargo run --locked --quiet --example verify
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
-	$(MAKE) build ARCHITECTURE=$(HOST_ARCHITECTURE)
-	$(MAKE) build ARCHITECTURE=arm64
+	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
+	$(MAKE) build check-size ARCHITECTURE=arm64
 	cargo build --locked --example local --example verify
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
+
+BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
+
+bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
+	cargo build --locked --release --bin webhook
+	cargo build $(BENCH) --release --package floor
+	cargo build $(BENCH) --release --package usual
+	cargo run $(BENCH) --quiet --profile harness --package bench -- \
+		floor=target/bench/release/floor usual=target/bench/release/usual webhook=target/release/webhook
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls;
 
 use crate::config::{ConfigError, Environment, optional, required};
+use crate::trust;
 
 /// How long a client waits and how often it tries.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +62,7 @@ impl Aws {
             }),
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
-            // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
-            http_client: aws_smithy_http_client::Builder::new()
-                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-                .build_https(),
+            http_client: trust::http_client(env)?,
         })
     }
 

@@ -30,3 +30,4 @@ pub mod redrive;
 pub mod reply;
 pub mod signature;
 pub mod store;
+pub mod trust;

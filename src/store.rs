@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, Select, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::action::{Actions, Expected};
 use crate::group::GroupCreated;
 use crate::hedge::hedged;
 use crate::item;
+use crate::reply::causes;
 
 /// The most actions in one DynamoDB transaction.
 const TRANSACTION_MAX_ACTIONS: usize = 100;
@@ -62,6 +63,25 @@ impl Store {
     /// A store in a table that exists.
     pub fn new(client: Client, table_name: String) -> Self {
         Self { client, table_name }
+    }
+
+    /// Connects to the table, by asking for a key that no item has. What fails here, or takes longer, is no loss:
+    /// the first event connects then.
+    pub async fn connect(&self, limit: Duration) {
+        let ask = self
+            .client
+            .query()
+            .table_name(&self.table_name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", item::text("-"))
+            .select(Select::Count);
+        match tokio::time::timeout(limit, ask.send()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = causes(&error), "the table could not be asked at the start")
+            }
+            Err(_) => tracing::warn!("the table did not answer at the start"),
+        }
     }
 
     /// Writes an event. Where it fits into one transaction, nothing is read before. Refuses to take an earlier group

@@ -1,0 +1,232 @@
+//! The Lambda Runtime API on loopback, and one process under it.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::cpu::Share;
+use crate::dynamodb::{DynamoDb, Identity, TABLE_NAME};
+use crate::wire::Message;
+
+/// No process takes longer than this.
+const LIMIT: Duration = Duration::from_secs(120);
+const TOKEN: &str = "a-token";
+const SDK_APP_ID: &str = "1400000001";
+
+/// What a process is given to do.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    pub binary: &'a Path,
+    pub share: &'a Share,
+    /// The members of each group.
+    pub members: usize,
+    /// The events, of which the first is the cold one.
+    pub events: usize,
+    /// How long a process waits for each later one.
+    pub pause: Duration,
+    pub way: Way,
+}
+
+/// How the function reaches its DynamoDB.
+#[derive(Clone, Copy)]
+pub enum Way {
+    /// Over TLS, trusting the one authority that SSL_CERT_FILE names.
+    Tls,
+    /// Over plain HTTP, with no SSL_CERT_FILE: the trust for AWS's own end points is made ready all the same.
+    DefaultTrust,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// From the process's start until it asked for the first event.
+    pub ready: Duration,
+    /// CPU time until then.
+    pub ready_cpu: Duration,
+    /// From the process's start until it had answered the first event.
+    pub first: Duration,
+    /// CPU time until then.
+    pub first_cpu: Duration,
+    /// Each later event, from its delivery to its answer.
+    pub warm: Vec<Duration>,
+    /// All later events, pauses included.
+    pub warm_wall: Duration,
+    /// CPU time of all later events.
+    pub warm_cpu: Duration,
+    /// The most memory it held, in KiB.
+    pub peak_kib: u64,
+    /// Requests to DynamoDB for the last event.
+    pub requests: usize,
+    /// The waves of parallel requests among them.
+    pub waves: usize,
+    /// Write units of the last event.
+    pub write_units: f64,
+}
+
+/// Starts a process, hands it its events and ends it.
+pub async fn run(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error>> {
+    tokio::time::timeout(LIMIT, serve(work, identity)).await?
+}
+
+async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error>> {
+    let database = DynamoDb::start(identity).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let api = listener.local_addr()?.to_string();
+    let events = Events::new(work.members)?;
+    // The shell takes its share and waits, so that the time counts from the exec of the binary.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo $$ >\"$0\"; read go; exec \"$1\""])
+        .args([&work.share.processes, work.binary])
+        .env_clear()
+        .envs([
+            ("AWS_LAMBDA_RUNTIME_API", api.as_str()),
+            ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+            ("TABLE_NAME", TABLE_NAME),
+            ("SDK_APP_ID", SDK_APP_ID),
+            ("CALLBACK_TOKENS", TOKEN),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "bench"),
+            ("AWS_SECRET_ACCESS_KEY", "bench"),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    match work.way {
+        Way::Tls => {
+            command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.url).env("SSL_CERT_FILE", &identity.authority)
+        }
+        Way::DefaultTrust => command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.plain_url),
+    };
+    let mut process = command.spawn()?;
+    let id = process.id().ok_or("the process ended at once")?;
+    let mut go = process.stdin.take().ok_or("no standard input")?;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let before = cpu_time(id)?;
+
+    let start = Instant::now();
+    go.write_all(b"\n").await?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    let mut run = Run::default();
+    let mut first_end = start;
+    for number in 0..work.events {
+        let next = Message::read(&mut stream).await?.ok_or("the process went away")?;
+        if !next.head.starts_with("GET /2018-06-01/runtime/invocation/next ") {
+            return Err(format!("expected a request for the next event, found {}", next.head).into());
+        }
+        if number == 0 {
+            run.ready = start.elapsed();
+            run.ready_cpu = cpu_time(id)? - before;
+        } else if !work.pause.is_zero() {
+            tokio::time::sleep(work.pause).await;
+        }
+        if number + 1 == work.events {
+            database.log.lock().map_err(|_| "a connection failed")?.clear();
+        }
+        let event = events.next(number)?;
+        let sent = Instant::now();
+        event.write(&mut stream).await?;
+        let response = Message::read(&mut stream).await?.ok_or("the process went away")?;
+        let end = Instant::now();
+        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        if !response.head.contains("/response ") || answer["statusCode"] != 200 {
+            let body = String::from_utf8_lossy(&response.body);
+            return Err(format!("expected status 200, found {} {body}", response.head).into());
+        }
+        if number == 0 {
+            run.first = end - start;
+            run.first_cpu = cpu_time(id)? - before;
+            first_end = Instant::now();
+        } else {
+            run.warm.push(end - sent);
+        }
+        let head = "HTTP/1.1 202 Accepted\r\n".to_owned();
+        Message { head, body: Vec::new() }.write(&mut stream).await?;
+    }
+    run.warm_wall = first_end.elapsed();
+    run.warm_cpu = cpu_time(id)? - before - run.first_cpu;
+    run.peak_kib = peak_kib(id)?;
+    process.kill().await?;
+    let seen = database.log.lock().map_err(|_| "a connection failed")?;
+    run.requests = seen.len();
+    run.write_units = seen.iter().map(|seen| seen.write_units).sum();
+    run.waves = waves(seen.iter().map(|seen| (seen.begin, seen.end)).collect());
+    drop(seen);
+    Ok(run)
+}
+
+/// How often requests began only after all those before had ended.
+fn waves(mut requests: Vec<(Instant, Instant)>) -> usize {
+    requests.sort();
+    let mut waves = 0;
+    let mut last_end = None;
+    for (begin, end) in requests {
+        waves += usize::from(last_end.is_none_or(|last| begin > last));
+        last_end = last_end.max(Some(end));
+    }
+    waves
+}
+
+/// Callbacks as an HTTP API hands them over, each for a group of its own.
+struct Events {
+    event: Value,
+    body: Value,
+}
+
+impl Events {
+    fn new(members: usize) -> Result<Self, Box<dyn Error>> {
+        let mut event: Value = serde_json::from_str(include_str!("../../events/http-api.json"))?;
+        let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
+        let sign = hex::encode(Sha256::digest(format!("{TOKEN}{time}")));
+        event["rawQueryString"] = format!(
+            "CallbackCommand=Group.CallbackAfterCreateGroup&ClientIP=203.0.113.7&OptPlatform=RESTAPI\
+             &RequestTime={time}&SdkAppid={SDK_APP_ID}&Sign={sign}&contenttype=json"
+        )
+        .into();
+        let mut body: Value = serde_json::from_str(event["body"].as_str().ok_or("expected a body")?)?;
+        let member = |number| json!({ "Member_Account": format!("user-{number:04}") });
+        body["MemberList"] = (0..members).map(member).collect();
+        Ok(Self { event, body })
+    }
+
+    fn next(&self, number: usize) -> Result<Message, Box<dyn Error>> {
+        let (mut event, mut body) = (self.event.clone(), self.body.clone());
+        body["GroupId"] = format!("@TGS#{number:09}").into();
+        event["body"] = body.to_string().into();
+        let deadline = (SystemTime::now() + LIMIT).duration_since(UNIX_EPOCH)?.as_millis();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+             lambda-runtime-aws-request-id: 8476a536-e9f4-11e8-9739-{number:012}\r\n\
+             lambda-runtime-deadline-ms: {deadline}\r\n\
+             lambda-runtime-invoked-function-arn: arn:aws:lambda:eu-west-1:123456789012:function:bench\r\n"
+        );
+        Ok(Message { head, body: event.to_string().into_bytes() })
+    }
+}
+
+/// The CPU time that the threads of a process have had.
+fn cpu_time(id: u32) -> Result<Duration, Box<dyn Error>> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn peak_kib(id: u32) -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("expected VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
