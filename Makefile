@@ -5,8 +5,16 @@ TOOLS := .tools
 # Of the zip file with the function webhook.
 ZIP_MAX_BYTES := 2500000
 
+# arm64 or x86_64, as Lambda names them, and as Rust does.
+ARCHITECTURE ?= arm64
+HOST_ARCHITECTURE := $(patsubst aarch64,arm64,$(shell uname -m))
+TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
+
+# cargo-lambda, zig and sam, from the local environment.
+WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
+
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check check-size events bench
+.PHONY: help run test soak check check-size events bench build sam-build deploy verify e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,9 +39,30 @@ check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	cargo run --locked --quiet --example policy
 	$(TOOLS)/bin/cargo-machete
 
-check-size: ## Checks the zipped size of a built webhook: BOOTSTRAP=target/lambda/arm64/webhook/bootstrap
-	@size=$$(zip -q -j - $(BOOTSTRAP) | wc -c) && echo "$$size bytes zipped, at most $(ZIP_MAX_BYTES)" && \
+build: $(TOOLS)/aws/installed ## Builds both functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
+	rustup target add $(TARGET)
+	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir target/lambda/$(ARCHITECTURE)
+
+check-size: ## Checks the zipped size of the webhook that `make build` made; ARCHITECTURE=x86_64 instead of arm64
+	@python3 -m zipfile -c target/lambda/$(ARCHITECTURE).zip target/lambda/$(ARCHITECTURE)/webhook/bootstrap
+	@size=$$(wc -c < target/lambda/$(ARCHITECTURE).zip) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
 		test "$$size" -gt 0 && test "$$size" -le $(ZIP_MAX_BYTES)
+
+sam-build: $(TOOLS)/aws/installed
+	rustup target add $(TARGET)
+	$(WITH_TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+deploy: sam-build ## Deploys to AWS; asks for the SdkAppid and the secret's name
+	@$(WITH_TOOLS) ARCHITECTURE=$(ARCHITECTURE) tools/deploy
+
+verify: ## Checks a deployment: URL=… TOKEN=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
+	@cargo run --locked --quiet --example verify
+
+e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
+	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
+	$(MAKE) build check-size ARCHITECTURE=arm64
+	cargo build --locked --example local --example verify
+	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
 BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
 
@@ -43,6 +72,12 @@ bench: ## Measures webhook beside an empty function and the usual one: BENCHMARK
 	cargo build $(BENCH) --release --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
 		floor=target/bench/release/floor usual=target/bench/release/usual webhook=target/release/webhook
+
+# A Python environment of its own for each list of pinned packages.
+$(TOOLS)/%/installed: tools/%.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 $(TOOLS)/bin/cargo-machete:
 	cargo install cargo-machete --locked --version $(CARGO_MACHETE_VERSION) --root $(TOOLS) --target-dir target/tools

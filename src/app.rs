@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 /// Chat waits 2 s; the gateway and the way there and back need some of it. Counted from the start of the
 /// handler, the table has until the first of these, the queue until the second, and the answer leaves by 1.5 s.
 const TABLE_BUDGET: Duration = Duration::from_millis(900);
-const QUEUE_BUDGET: Duration = Duration::from_millis(1350);
+const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
 /// The start does not wait longer than this for a connection: the first event then opens it.
 const CONNECT_BUDGET: Duration = Duration::from_millis(400);
@@ -32,7 +32,7 @@ const TABLE_PATIENCE: Patience = Patience {
     backoff: Duration::from_millis(25),
 };
 
-/// The queue has 0.45 s at the least.
+/// The queue has 0.4 s at the least.
 const QUEUE_PATIENCE: Patience = Patience {
     connect: Duration::from_millis(200),
     attempt: QUEUE_BUDGET,

@@ -39,8 +39,9 @@ const SAMPLE_TOKEN: &str = "xxxxyyyy";
 const DATA_FILE: &str = "target/local/groups.db";
 
 /// Settings that the environment may replace.
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("PORT", "8787"),
+    ("DYNAMODB_HOST", "127.0.0.1"),
     ("DYNAMODB_PORT", "8788"),
     ("ONCE", ""),
     ("SDK_APP_ID", "1400000001"),
@@ -59,8 +60,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let listener = listen("PORT").await?;
-    let dynamodb = listen("DYNAMODB_PORT").await?;
+    let listener = listen("127.0.0.1", "PORT").await?;
+    let dynamodb = listen(&setting("DYNAMODB_HOST"), "DYNAMODB_PORT").await?;
     let url = format!("http://{}/", listener.local_addr()?);
     let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
     let database = database::open(Path::new(DATA_FILE))?;
@@ -147,12 +148,11 @@ fn print_curl(url: &str, app_id: u64, token: &str) {
     );
 }
 
-async fn listen(variable: &str) -> Result<TcpListener, String> {
+async fn listen(host: &str, variable: &str) -> Result<TcpListener, String> {
     let port = setting(variable);
-    let expected =
-        |error: &dyn Error| format!("{variable}={port}: expected a free port on 127.0.0.1: {error}");
+    let expected = |error: &dyn Error| format!("{variable}={port}: expected a free port on {host}: {error}");
     let number: u16 = port.parse().map_err(|error| expected(&error))?;
-    TcpListener::bind(("127.0.0.1", number)).await.map_err(|error| expected(&error))
+    TcpListener::bind((host, number)).await.map_err(|error| expected(&error))
 }
 
 fn setting(name: &str) -> String {

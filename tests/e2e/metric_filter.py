@@ -1,0 +1,25 @@
+"""The part of CloudWatch's filter patterns that the template uses: comparisons of fields, joined by &&."""
+
+import operator
+import re
+
+COMPARISON = re.compile(r'\$\.(\w+) (=|!=|>=|IS) ("[^"]*"|TRUE|[\d.]+)')
+OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "IS": operator.is_}
+
+
+def matches(pattern, line):
+    """Whether a log line, as a dict, matches. A pattern that is not understood is an error."""
+    inner = re.fullmatch(r"\{ (.*) \}", pattern).group(1)
+    return all(compare(COMPARISON.fullmatch(part), line) for part in inner.split(" && "))
+
+
+def compare(comparison, line):
+    field, sign, text = comparison.groups()
+    if line.get(field) is None:
+        return False
+    if text == '"*"':
+        return isinstance(line[field], str)
+    expected = True if text == "TRUE" else text.strip('"') if text.startswith('"') else float(text)
+    if type(expected) is float and isinstance(line[field], (bool, str)):
+        return False
+    return OPERATORS[sign](line[field], expected)

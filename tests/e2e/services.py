@@ -1,0 +1,111 @@
+"""What the functions talk to: the embedded DynamoDB of the local run, and moto's SQS."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import tempfile
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+from template import ROOT, of_type, target
+
+# moto's server would report every request.
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+TOKEN = "xxxxyyyy"
+TABLE = "groups"
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-1"}
+
+
+class LocalRun:
+    """`make run` on free ports, with a table of its own."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        env = os.environ | {"PORT": "0", "DYNAMODB_PORT": "0"}
+        self.process = subprocess.Popen(
+            [ROOT / "target/debug/examples/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
+        )
+        self.url = self.printed(r"^Receiver\s+(\S+)")
+        self.dynamodb_url = self.printed(r"^DynamoDB\s+(\S+)")
+        self.printed("(Serving until)")
+        self.client = boto3.client("dynamodb", endpoint_url=self.dynamodb_url, **CREDENTIALS)
+
+    def printed(self, pattern):
+        for line in self.process.stdout:
+            if found := re.search(pattern, line):
+                return found.group(1)
+        raise RuntimeError("the local run ended")
+
+    def items(self):
+        return self.client.scan(TableName=TABLE, ConsistentRead=True)["Items"]
+
+    def clear(self):
+        for item in self.items():
+            self.client.delete_item(TableName=TABLE, Key={"pk": item["pk"], "sk": item["sk"]})
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+
+class Queues:
+    """The template's queues, on moto."""
+
+    def __init__(self, template):
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        host, port = self.server.get_host_and_port()
+        self.endpoint = f"http://{host}:{port}"
+        self.client = boto3.client("sqs", endpoint_url=self.endpoint, **CREDENTIALS)
+        defined = of_type(template, "AWS::SQS::Queue")
+        policy = dict(defined["RetryQueue"]["RedrivePolicy"])
+        dead_letters = self.create(target(policy["deadLetterTargetArn"]), {})
+        arn = self.client.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
+        policy["deadLetterTargetArn"] = arn["Attributes"]["QueueArn"]
+        retry = self.create("RetryQueue", {"RedrivePolicy": json.dumps(policy)})
+        self.urls = {"RetryQueue": retry, "DeadLetterQueue": dead_letters}
+
+    def create(self, name, attributes):
+        return self.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+    def receive(self, name="RetryQueue"):
+        """All messages, which stay visible."""
+        request = {"QueueUrl": self.urls[name], "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}
+        return self.client.receive_message(**request).get("Messages", [])
+
+    def clear(self):
+        for name, url in self.urls.items():
+            for message in self.receive(name):
+                self.client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    def stop(self):
+        self.server.stop()
+
+
+def environment(template, function, local_run, queues):
+    """A function's environment as the template sets it, with what stands in for AWS."""
+    standing_in = {
+        "Table": TABLE,
+        "SdkAppId": "1400000001",
+        "RetryQueue": queues.urls["RetryQueue"],
+        "DeployedAt": "now",
+        # The events' RequestTime is of 2022; that of the stale one is of 1970.
+        "MaxRequestAgeSeconds": "1000000000",
+    }
+    variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
+    env = {
+        name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
+    }
+    return env | {
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL_DYNAMODB": local_run.dynamodb_url,
+        "AWS_ENDPOINT_URL_SQS": queues.endpoint,
+    }

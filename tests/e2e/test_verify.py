@@ -1,0 +1,53 @@
+"""`make verify` against the local run: it passes where all is right, and fails where something is not."""
+
+import os
+import subprocess
+import unittest
+
+from services import CREDENTIALS, TABLE, TOKEN, LocalRun
+from template import ROOT
+
+
+class Verify(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.local_run = LocalRun()
+        cls.addClassCleanup(cls.local_run.stop)
+
+    def verify(self, **settings):
+        env = {"URL": self.local_run.url, "TOKEN": TOKEN, "SDK_APP_ID": "1400000001"} | settings
+        ran = subprocess.run(
+            [ROOT / "target/debug/examples/verify"], env=os.environ | env, capture_output=True, text=True
+        )
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def test_all_is_right(self):
+        code, said = self.verify()
+        self.assertEqual((code, said.count("right  "), said.count("WRONG")), (0, 8, 0), said)
+        self.assertIn("group-created-verify", str(self.local_run.items()))
+
+    def test_the_items_are_shown_and_removed(self):
+        table = {
+            "TABLE_NAME": TABLE,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.local_run.dynamodb_url,
+            "AWS_REGION": CREDENTIALS["region_name"],
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        before = [item for item in self.local_run.items() if "verify" not in item["pk"]["S"]]
+        code, said = self.verify(**table)
+        self.assertEqual((code, said.count("WRONG")), (0, 0), said)
+        self.assertIn("MEMBER#verify-member", said)
+        self.assertEqual(self.local_run.items(), before)
+
+    def test_a_wrong_token_is_noticed(self):
+        code, said = self.verify(TOKEN="another")
+        self.assertEqual((code, said.count("WRONG")), (1, 2), said)
+
+    def test_another_application_is_noticed(self):
+        code, said = self.verify(SDK_APP_ID="1400000002")
+        self.assertEqual((code, said.count("WRONG")), (1, 4), said)
+
+    def test_nobody_there_is_noticed(self):
+        code, said = self.verify(URL="http://127.0.0.1:1/")
+        self.assertEqual((code, said.count("no answer")), (1, 4), said)
