@@ -8,8 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cpu::Share;
 use crate::dynamodb::{DynamoDb, Identity, TABLE_NAME};
@@ -115,18 +116,16 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
 
     let start = Instant::now();
     go.write_all(b"\n").await?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(stream);
+    let mut calls = calls(listener);
     let mut run = Run::default();
     let mut first_end = start;
     for number in 0..work.events {
-        let next = Message::read(&mut stream).await?.ok_or("the process went away")?;
-        if !next.head.starts_with("GET /2018-06-01/runtime/invocation/next ") {
-            return Err(format!("expected a request for the next event, found {}", next.head).into());
+        let next = calls.recv().await.ok_or("the process went away")?;
+        if !next.request.head.starts_with("GET /2018-06-01/runtime/invocation/next ") {
+            return Err(format!("expected a request for the next event, found {}", next.request.head).into());
         }
         if number == 0 {
-            run.ready = start.elapsed();
+            run.ready = next.at - start;
             run.ready_cpu = cpu_time(id)? - before;
         } else if !work.pause.is_zero() {
             tokio::time::sleep(work.pause).await;
@@ -136,9 +135,9 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
         }
         let event = events.next(number)?;
         let sent = Instant::now();
-        event.write(&mut stream).await?;
-        let response = Message::read(&mut stream).await?.ok_or("the process went away")?;
-        let end = Instant::now();
+        next.answer.send(event).map_err(|_| "the process went away")?;
+        let Call { request: response, at: end, answer: received } =
+            calls.recv().await.ok_or("the process went away")?;
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if !response.head.contains("/response ") || answer["statusCode"] != 200 {
             let body = String::from_utf8_lossy(&response.body);
@@ -152,7 +151,7 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
             run.warm.push(end - sent);
         }
         let head = "HTTP/1.1 202 Accepted\r\n".to_owned();
-        Message { head, body: Vec::new() }.write(&mut stream).await?;
+        received.send(Message { head, body: Vec::new() }).map_err(|_| "the process went away")?;
     }
     run.warm_wall = first_end.elapsed();
     run.warm_cpu = cpu_time(id)? - before - run.first_cpu;
@@ -164,6 +163,39 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
     run.waves = waves(seen.iter().map(|seen| (seen.begin, seen.end)).collect());
     drop(seen);
     Ok(run)
+}
+
+/// A request of the process, and where its answer goes.
+struct Call {
+    request: Message,
+    at: Instant,
+    answer: oneshot::Sender<Message>,
+}
+
+/// Takes the requests of a process, over as many connections as it likes.
+fn calls(listener: TcpListener) -> mpsc::Receiver<Call> {
+    let (calls, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let calls = calls.clone();
+            tokio::spawn(async move {
+                // A connection ends when its process does, however that looks from here.
+                drop(pass_on(stream, calls).await);
+            });
+        }
+    });
+    receiver
+}
+
+async fn pass_on(stream: TcpStream, calls: mpsc::Sender<Call>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = Message::read(&mut stream).await? {
+        let (answer, answered) = oneshot::channel();
+        calls.send(Call { request, at: Instant::now(), answer }).await?;
+        answered.await?.write(&mut stream).await?;
+    }
+    Ok(())
 }
 
 /// How often requests began only after all those before had ended.

@@ -209,7 +209,11 @@ fn write_tables(out: &mut String, measured: &Measured) -> std::fmt::Result {
         }
     }
 
-    writeln!(out, "\nWhat {} asks of DynamoDB for one event.\n", names[OURS])?;
+    writeln!(
+        out,
+        "\nWhat {} asks of DynamoDB for one event, the most that any process asked.\n",
+        names[OURS]
+    )?;
     writeln!(
         out,
         "| members | requests | waves | write units, index included |\n| ---: | ---: | ---: | ---: |"

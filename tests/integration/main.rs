@@ -17,6 +17,7 @@ mod local;
 mod processes;
 mod promises;
 mod readers;
+mod start;
 
 #[path = "../../examples/local/database.rs"]
 mod database;
