@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, Select, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::action::{Actions, Expected};
 use crate::group::GroupCreated;
 use crate::hedge::hedged;
 use crate::item;
-use crate::reply::causes;
+use crate::pause::Pause;
 
 /// The most actions in one DynamoDB transaction.
 const TRANSACTION_MAX_ACTIONS: usize = 100;
@@ -34,10 +34,6 @@ const PASSING: [&str; 4] =
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
-
-/// The first and the longest pause before a lost race is run again.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the table made of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,25 +59,6 @@ impl Store {
     /// A store in a table that exists.
     pub fn new(client: Client, table_name: String) -> Self {
         Self { client, table_name }
-    }
-
-    /// Connects to the table, by asking for a key that no item has. What fails here, or takes longer, is no loss:
-    /// the first event connects then.
-    pub async fn connect(&self, limit: Duration) {
-        let ask = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", item::text("-"))
-            .select(Select::Count);
-        match tokio::time::timeout(limit, ask.send()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(error = causes(&error), "the table could not be asked at the start")
-            }
-            Err(_) => tracing::warn!("the table did not answer at the start"),
-        }
     }
 
     /// Writes an event. Where it fits into one transaction, nothing is read before. Refuses to take an earlier group
@@ -301,22 +278,6 @@ fn cancellation_reasons(error: &SdkError<TransactWriteItemsError>) -> &[Cancella
             cancelled.cancellation_reasons()
         }
         _ => &[],
-    }
-}
-
-/// The pauses between two tries: doubling, and cut by chance, so that rivals don't meet again.
-struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Pause {
-    async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
     }
 }
 
