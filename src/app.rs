@@ -21,9 +21,6 @@ use crate::store::{Store, StoreError};
 const TABLE_BUDGET: Duration = Duration::from_millis(900);
 const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
-/// The start does not wait longer than this for a connection: the first event then opens it.
-const CONNECT_BUDGET: Duration = Duration::from_millis(400);
-
 /// Four connections that are refused at once, or two that hang, fit into the table's budget.
 const TABLE_PATIENCE: Patience = Patience {
     connect: Duration::from_millis(300),
@@ -63,11 +60,6 @@ impl Webhook {
             queue: retry_queue_url.map(|url| RetryQueue::new(aws.sqs(QUEUE_PATIENCE), url)),
             cold: AtomicBool::new(true),
         })
-    }
-
-    /// Opens the connection to the table ahead of the first event, while Lambda grants a whole CPU.
-    pub async fn connect(&self) {
-        self.store.connect(CONNECT_BUDGET).await;
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.

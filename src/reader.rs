@@ -1,13 +1,11 @@
 //! The table's two access patterns: a group with its members, and the groups of an account.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{KeysAndAttributes, Select};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use crate::attribute::Attributes;
 use crate::item;
-use crate::reply::causes;
 use crate::store::{Store, StoreError};
 
 /// The most keys in one DynamoDB batch read.
@@ -23,25 +21,6 @@ pub struct Group {
 }
 
 impl Store {
-    /// Connects to the table, by asking for a key that no item has. What fails here, or takes longer, is no loss:
-    /// the first event connects then.
-    pub async fn connect(&self, limit: Duration) {
-        let ask = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", item::text("-"))
-            .select(Select::Count);
-        match tokio::time::timeout(limit, ask.send()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(error = causes(&error), "the table could not be asked at the start")
-            }
-            Err(_) => tracing::warn!("the table did not answer at the start"),
-        }
-    }
-
     /// A group with its members; `None` where there is no group item, whatever else is there.
     pub async fn group(&self, sdk_app_id: u64, group_id: &str) -> Result<Option<Group>, StoreError> {
         let items = self.partition(&item::partition_key(sdk_app_id, group_id), None).await?;

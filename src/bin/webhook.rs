@@ -16,7 +16,6 @@ async fn main() -> ExitCode {
         Ok(webhook) => webhook,
         Err(error) => return log::stop(&error),
     };
-    webhook.connect().await;
     let webhook = &webhook;
     let handler = service_fn(async move |event: LambdaEvent<Box<RawValue>>| -> Result<Answer, Error> {
         let request = gateway::request(&event.payload)?;

@@ -17,7 +17,6 @@ mod local;
 mod processes;
 mod promises;
 mod readers;
-mod start;
 
 #[path = "../../examples/local/database.rs"]
 mod database;
