@@ -8,10 +8,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
+use lambda_http::http::Uri;
 
 use crate::config::{ConfigError, Environment, optional, required};
+use crate::lookup::Resolver;
 use crate::trust;
 
 /// How long a client waits and how often it tries.
@@ -38,31 +40,42 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the AWS SDK's variables for credentials, region and endpoints.
+    /// Reads the AWS SDK's variables for credentials, region and endpoints, and begins to look up DynamoDB's.
+    /// Needs a Tokio runtime to run in.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         let text = |text: &str| Some(text.to_owned());
-        let region = optional(env, "AWS_DEFAULT_REGION", "an AWS region", text)?;
         let endpoint = |variable| -> Result<Option<String>, ConfigError> {
             match optional(env, variable, "a URL", text)? {
                 Some(url) => Ok(Some(url)),
                 None => optional(env, "AWS_ENDPOINT_URL", "a URL", text),
             }
         };
+        let credentials = Credentials::new(
+            required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", text)?,
+            required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", text)?,
+            optional(env, "AWS_SESSION_TOKEN", "a session token", text)?,
+            None,
+            "environment",
+        );
+        let region = optional(env, "AWS_DEFAULT_REGION", "an AWS region", text)?;
+        let region = Region::new(match region {
+            Some(region) => optional(env, "AWS_REGION", "an AWS region", text)?.unwrap_or(region),
+            None => required(env, "AWS_REGION", "an AWS region; Lambda sets it", text)?,
+        });
+        let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB")?;
+        let host = match &dynamodb_endpoint {
+            Some(url) => {
+                url.parse().ok().and_then(|url: Uri| url.host().map(str::to_owned)).unwrap_or_default()
+            }
+            // A wrong guess, as in China, costs a lookup beside the one that is needed.
+            None => format!("dynamodb.{region}.amazonaws.com"),
+        };
         Ok(Self {
-            credentials: Credentials::new(
-                required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", text)?,
-                required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", text)?,
-                optional(env, "AWS_SESSION_TOKEN", "a session token", text)?,
-                None,
-                "environment",
-            ),
-            region: Region::new(match region {
-                Some(region) => optional(env, "AWS_REGION", "an AWS region", text)?.unwrap_or(region),
-                None => required(env, "AWS_REGION", "an AWS region; Lambda sets it", text)?,
-            }),
-            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
+            credentials,
+            region,
+            dynamodb_endpoint,
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
-            http_client: trust::http_client(env)?,
+            http_client: trust::http_client(env, Resolver::ahead(&host))?,
         })
     }
 
@@ -71,6 +84,7 @@ impl Aws {
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(self.credentials.clone())
+            .identity_cache(IdentityCache::no_cache())
             .region(self.region.clone())
             .http_client(self.http_client.clone())
             .timeout_config(patience.timeouts())
@@ -85,6 +99,7 @@ impl Aws {
         let mut config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(self.credentials.clone())
+            .identity_cache(IdentityCache::no_cache())
             .region(self.region.clone())
             .http_client(self.http_client.clone())
             .timeout_config(patience.timeouts())

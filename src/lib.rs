@@ -24,6 +24,7 @@ pub mod group;
 pub mod hedge;
 pub mod item;
 pub mod log;
+pub mod lookup;
 pub mod pause;
 pub mod queue;
 pub mod reader;

@@ -20,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::{ConfigError, Environment, optional};
+use crate::lookup::Resolver;
 
 /// Amazon Root CA 1 to 4 and Starfield Services Root CA G2, which Amazon Trust Services says to trust.
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
@@ -27,7 +28,7 @@ const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 /// The HTTP client that all AWS clients share.
 ///
 /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust instead; `SSL_CERT_DIR` a folder.
-pub fn http_client(env: Environment<'_>) -> Result<SharedHttpClient, ConfigError> {
+pub fn http_client(env: Environment<'_>, resolver: Resolver) -> Result<SharedHttpClient, ConfigError> {
     let bundle = |variable| {
         optional(env, variable, "a readable file with at least one root certificate, in PEM", |path| {
             fs::read(path).ok().map(|bytes| usable(&bytes)).filter(|pem| !pem.is_empty())
@@ -36,30 +37,35 @@ pub fn http_client(env: Environment<'_>) -> Result<SharedHttpClient, ConfigError
     if let Some(pem) =
         bundle("AWS_CA_BUNDLE")?.map_or_else(|| bundle("SSL_CERT_FILE"), |pem| Ok(Some(pem)))?
     {
-        return Ok(trusting(TrustStore::empty().with_pem_certificate(pem)));
+        return Ok(trusting(TrustStore::empty().with_pem_certificate(pem), resolver));
     }
-    let system = trusting(TrustStore::default());
+    let system = trusting(TrustStore::default(), resolver.clone());
     if optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?.is_some() {
         return Ok(system);
     }
-    let amazon = trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS));
-    let refused = Arc::new(AtomicBool::new(false));
-    // Asked anew for each attempt: the one after a refused certificate is made with the system's roots.
-    Ok(http_client_fn(move |settings, components| {
-        if refused.load(Ordering::Relaxed) {
-            return system.http_connector(settings, components);
-        }
-        let inner = amazon.http_connector(settings, components);
-        SharedHttpConnector::new(Watched { inner, refused: Arc::clone(&refused) })
-    }))
+    let amazon = trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS), resolver);
+    Ok(falling_back(amazon, system))
 }
 
-fn trusting(roots: TrustStore) -> SharedHttpClient {
+/// Uses `first` until it refuses a certificate, and `second` from then on.
+fn falling_back(first: SharedHttpClient, second: SharedHttpClient) -> SharedHttpClient {
+    let refused = Arc::new(AtomicBool::new(false));
+    // Asked anew for each attempt: the one after the refused certificate is the second's.
+    http_client_fn(move |settings, components| {
+        if refused.load(Ordering::Relaxed) {
+            return second.http_connector(settings, components);
+        }
+        let inner = first.http_connector(settings, components);
+        SharedHttpConnector::new(Watched { inner, refused: Arc::clone(&refused) })
+    })
+}
+
+fn trusting(roots: TrustStore, resolver: Resolver) -> SharedHttpClient {
     let client = aws_smithy_http_client::Builder::new()
         // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .tls_context(TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
-        .build_https();
+        .build_with_resolver(resolver);
     // Not the client itself: asked to check its settings, it would build a connector for each AWS client and drop it.
     http_client_fn(move |settings, components| client.http_connector(settings, components))
 }
@@ -109,8 +115,21 @@ fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used)]
 mod tests {
     use std::env::VarError;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use aws_sdk_dynamodb::config::retry::RetryConfig;
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     use super::*;
 
@@ -127,15 +146,86 @@ mod tests {
         assert_eq!(usable(broken.as_bytes()), "");
     }
 
-    #[test]
-    fn a_bundle_that_is_none_stops_the_start() {
+    #[tokio::test]
+    async fn a_bundle_that_is_none_stops_the_start() {
         for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
             for path in ["/nowhere", "Cargo.toml"] {
                 let env = |name: &str| {
                     if name == variable { Ok(path.to_owned()) } else { Err(VarError::NotPresent) }
                 };
-                assert_eq!(http_client(&env).err().map(|error| error.variable), Some(variable));
+                let client = http_client(&env, Resolver::ahead("localhost"));
+                assert_eq!(client.err().map(|error| error.variable), Some(variable));
             }
         }
+    }
+
+    /// An end point whose certificate is of an authority of its own: its port, that authority, and the number of
+    /// handshakes that it began.
+    async fn end_point() -> (u16, String, Arc<AtomicUsize>) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key).into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let handshakes = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::clone(&handshakes);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                begun.fetch_add(1, Ordering::Relaxed);
+                // Who refuses the certificate leaves.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            }
+        });
+        (port, authority.pem(), handshakes)
+    }
+
+    /// Asks for the tables twice, and returns which times that worked.
+    async fn ask_twice(http_client: SharedHttpClient, port: u16, attempts: u32) -> [bool; 2] {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
+            // The SDK counts retries by region, for the whole process.
+            .region(Region::new(port.to_string()))
+            .endpoint_url(format!("https://localhost:{port}"))
+            .http_client(http_client)
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(Duration::ZERO),
+            )
+            .build();
+        let client = aws_sdk_dynamodb::Client::from_conf(config);
+        let ask = async || client.list_tables().send().await.is_ok();
+        [ask().await, ask().await]
+    }
+
+    #[tokio::test]
+    async fn a_refused_certificate_is_tried_with_the_other_roots_and_only_once() {
+        let (port, authority, handshakes) = end_point().await;
+        let resolver = Resolver::ahead("localhost");
+        let amazon = || TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
+        let own = || TrustStore::empty().with_pem_certificate(authority.as_str());
+        let client = |roots| trusting(roots, resolver.clone());
+
+        assert_eq!(ask_twice(falling_back(client(amazon()), client(own())), port, 2).await, [true, true]);
+        assert_eq!(handshakes.swap(0, Ordering::Relaxed), 2);
+        assert_eq!(ask_twice(falling_back(client(own()), client(amazon())), port, 2).await, [true, true]);
+        assert_eq!(handshakes.swap(0, Ordering::Relaxed), 1);
+        // The attempt with the first roots is one of those there are.
+        assert_eq!(ask_twice(falling_back(client(amazon()), client(own())), port, 1).await, [false, true]);
+        assert_eq!(ask_twice(client(amazon()), port, 2).await, [false, false]);
     }
 }
