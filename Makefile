@@ -69,9 +69,9 @@ BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
 	cargo build --locked --release --bin webhook
 	cargo build $(BENCH) --release --package floor
-	cargo build $(BENCH) --release --package usual
+	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		floor=target/bench/release/floor usual=target/bench/release/usual webhook=target/release/webhook
+		floor=target/bench/release/floor usual=target/bench/usual/usual webhook=target/release/webhook
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

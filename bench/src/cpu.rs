@@ -10,15 +10,14 @@ const PERIOD_MICROSECONDS: u64 = 20_000;
 
 /// A part of a CPU, or as much as there is.
 pub struct Share {
-    /// The file that a process writes its id into to get this share.
-    pub processes: PathBuf,
+    /// The control group; none for everything.
     group: Option<PathBuf>,
 }
 
 impl Share {
     /// Everything.
     pub fn all() -> Self {
-        Self { processes: PathBuf::from("/dev/null"), group: None }
+        Self { group: None }
     }
 
     /// What Lambda gives at `megabytes`; `None` where this machine does not let us set a quota.
@@ -28,7 +27,7 @@ impl Share {
         let version_1 = || {
             let group = Path::new("/sys/fs/cgroup/cpu").join(&name);
             fs::create_dir(&group).ok()?;
-            let share = Self { processes: group.join("cgroup.procs"), group: Some(group.clone()) };
+            let share = Self { group: Some(group.clone()) };
             fs::write(group.join("cpu.cfs_period_us"), PERIOD_MICROSECONDS.to_string()).ok()?;
             fs::write(group.join("cpu.cfs_quota_us"), quota.to_string()).ok()?;
             Some(share)
@@ -36,11 +35,17 @@ impl Share {
         let version_2 = || {
             let group = Path::new("/sys/fs/cgroup").join(&name);
             fs::create_dir(&group).ok()?;
-            let share = Self { processes: group.join("cgroup.procs"), group: Some(group.clone()) };
+            let share = Self { group: Some(group.clone()) };
             fs::write(group.join("cpu.max"), format!("{quota} {PERIOD_MICROSECONDS}")).ok()?;
             Some(share)
         };
         version_1().or_else(version_2)
+    }
+
+    /// Puts a process under it.
+    pub fn limit(&self, process: u32) -> std::io::Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        fs::write(group.join("cgroup.procs"), process.to_string())
     }
 }
 

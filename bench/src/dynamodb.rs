@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dynoxide::Database;
+use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -33,11 +34,13 @@ pub struct Seen {
 /// What the DynamoDB saw, in the order of the answers.
 pub type Log = Arc<Mutex<Vec<Seen>>>;
 
-/// A DynamoDB with an empty table.
+/// A DynamoDB with the table, which starts empty.
 pub struct DynamoDb {
     pub url: String,
     /// The same without TLS.
     pub plain_url: String,
+    /// The file with the certificate of its authority.
+    pub authority: PathBuf,
     pub log: Log,
     serving: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -48,90 +51,115 @@ impl Drop for DynamoDb {
     }
 }
 
-/// Certificate and key of the end point; the authority's certificate is in a file.
-pub struct Identity {
-    tls: Arc<ServerConfig>,
-    /// The authority's certificate, for SSL_CERT_FILE.
-    pub authority: PathBuf,
-}
-
-impl Identity {
-    /// Makes both anew and writes the authority's certificate into `folder`.
-    pub fn new(folder: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &authority)?;
-        let path = folder.join("authority.pem");
-        std::fs::write(&path, authority.pem())?;
-        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )?;
-        Ok(Self { tls: Arc::new(tls), authority: path })
-    }
-}
-
 impl DynamoDb {
-    /// Starts one on ports of its own.
-    pub async fn start(identity: &Identity) -> Result<Self, Box<dyn Error>> {
+    /// Starts one on ports of its own, with an authority of its own, whose certificate goes into `folder`. It holds
+    /// each answer back for a while.
+    pub async fn start(folder: &Path, hold: Duration) -> Result<Self, Box<dyn Error>> {
         let database = Database::memory()?;
         database.create_table(serde_json::from_value(table()?)?)?;
-        let inner = TcpListener::bind("127.0.0.1:0").await?;
-        let inner_address = inner.local_addr()?;
-        let plain_url = format!("http://{inner_address}");
-        let outer = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("https://localhost:{}", outer.local_addr()?.port());
+        let plain = TcpListener::bind("127.0.0.1:0").await?;
+        let plain_url = format!("http://localhost:{}", plain.local_addr()?.port());
+        let secure = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://localhost:{}", secure.local_addr()?.port());
+        let authority = folder.join("authority.pem");
         let log = Log::default();
-        let (acceptor, seen) = (TlsAcceptor::from(Arc::clone(&identity.tls)), Arc::clone(&log));
-        let front = async move {
-            while let Ok((stream, _)) = outer.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
-                tokio::spawn(async move {
-                    // A connection ends when its process does, however that looks from here.
-                    drop(pass(stream, acceptor, inner_address, seen).await);
-                });
-            }
-        };
-        let serving = vec![tokio::spawn(dynoxide::server::serve_on(inner, database)), tokio::spawn(front)];
-        Ok(Self { url, plain_url, log, serving })
+        let service = Service { database, log: Arc::clone(&log), hold };
+        let serving = vec![
+            tokio::spawn(accept(plain, None, service.clone())),
+            tokio::spawn(accept(secure, Some(acceptor(&authority)?), service)),
+        ];
+        Ok(Self { url, plain_url, authority, log, serving })
     }
 }
 
-/// Passes the requests of one connection on, asking for their price.
-async fn pass(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    inner: std::net::SocketAddr,
+/// What every connection works with.
+#[derive(Clone)]
+struct Service {
+    database: Database,
     log: Log,
-) -> Result<(), std::io::Error> {
-    stream.set_nodelay(true)?;
-    let mut client = BufReader::new(acceptor.accept(stream).await?);
-    let server = TcpStream::connect(inner).await?;
-    server.set_nodelay(true)?;
-    let mut server = BufReader::new(server);
-    while let Some(mut request) = Message::read(&mut client).await? {
-        let begin = Instant::now();
-        if request.header("x-amz-target").is_some_and(|target| target.ends_with("TransactWriteItems")) {
-            request.body.splice(0..1, *b"{\"ReturnConsumedCapacity\":\"TOTAL\",");
-        }
-        request.write(&mut server).await?;
-        let Some(response) = Message::read(&mut server).await? else {
-            break;
-        };
-        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        let prices = answer["ConsumedCapacity"].as_array().into_iter().flatten();
-        let write_units = prices.filter_map(|price| price["CapacityUnits"].as_f64()).sum();
-        let seen = Seen { begin, end: Instant::now(), write_units };
-        log.lock().map_err(|_| std::io::ErrorKind::Other)?.push(seen);
-        response.write(&mut client).await?;
+    hold: Duration,
+}
+
+/// Takes connections.
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, service: Service) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, service) = (acceptor.clone(), service.clone());
+        tokio::spawn(async move {
+            // A connection ends when its process does, however that looks from here.
+            drop(converse(stream, acceptor, service).await);
+        });
     }
-    Ok(())
+}
+
+async fn converse(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    service: Service,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    match acceptor {
+        Some(acceptor) => service.serve(acceptor.accept(stream).await?).await,
+        None => service.serve(stream).await,
+    }
+}
+
+impl Service {
+    /// Answers the requests of one connection.
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut stream = BufReader::new(stream);
+        while let Some(request) = Message::read(&mut stream).await? {
+            let begin = Instant::now();
+            let (body, write_units) = self.execute(&request)?;
+            if !self.hold.is_zero() {
+                tokio::time::sleep(self.hold).await;
+            }
+            let seen = Seen { begin, end: Instant::now(), write_units };
+            self.log.lock().map_err(|_| "a connection failed")?.push(seen);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n".to_owned();
+            Message { head, body }.write(&mut stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a request says, and asks for its price.
+    fn execute(&self, request: &Message) -> Result<(Vec<u8>, f64), Box<dyn Error + Send + Sync>> {
+        match request.header("x-amz-target").and_then(|target| target.split('.').next_back()) {
+            Some("Query") => {
+                let response = self.database.query(serde_json::from_slice(&request.body)?)?;
+                Ok((serde_json::to_vec(&response)?, 0.0))
+            }
+            Some("TransactWriteItems") => {
+                let mut transaction: TransactWriteItemsRequest = serde_json::from_slice(&request.body)?;
+                transaction.return_consumed_capacity = Some("TOTAL".to_owned());
+                let mut response = self.database.transact_write_items(transaction)?;
+                let prices = response.consumed_capacity.take();
+                let write_units = prices.iter().flatten().map(|price| price.capacity_units).sum();
+                Ok((serde_json::to_vec(&response)?, write_units))
+            }
+            operation => Err(format!("expected Query or TransactWriteItems, found {operation:?}").into()),
+        }
+    }
+}
+
+/// Speaks TLS as localhost, by a new authority whose certificate is written to a file.
+fn acceptor(authority_file: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    std::fs::write(authority_file, authority.pem())?;
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &authority)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// CreateTable for the table that `template.yaml` defines.

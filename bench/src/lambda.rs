@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cpu::Share;
-use crate::dynamodb::{DynamoDb, Identity, TABLE_NAME};
+use crate::dynamodb::{DynamoDb, TABLE_NAME};
 use crate::wire::Message;
 
 /// No process takes longer than this.
@@ -33,6 +33,8 @@ pub struct Work<'a> {
     /// How long a process waits for each later one.
     pub pause: Duration,
     pub way: Way,
+    /// How long DynamoDB holds each answer back.
+    pub hold: Duration,
 }
 
 /// How the function reaches its DynamoDB.
@@ -51,7 +53,7 @@ pub struct Run {
     pub ready: Duration,
     /// CPU time until then.
     pub ready_cpu: Duration,
-    /// From the process's start until it had answered the first event.
+    /// From the process's start until it had answered the first event, without the time it waited for that event.
     pub first: Duration,
     /// CPU time until then.
     pub first_cpu: Duration,
@@ -72,20 +74,22 @@ pub struct Run {
 }
 
 /// Starts a process, hands it its events and ends it.
-pub async fn run(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error>> {
-    tokio::time::timeout(LIMIT, serve(work, identity)).await?
+///
+/// It has a DynamoDB of its own, whose authority's certificate goes into `folder`.
+pub async fn run(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
+    tokio::time::timeout(LIMIT, serve(work, folder)).await?
 }
 
-async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error>> {
-    let database = DynamoDb::start(identity).await?;
+async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
+    let database = DynamoDb::start(folder, work.hold).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let api = listener.local_addr()?.to_string();
     let events = Events::new(work.members)?;
-    // The shell takes its share and waits, so that the time counts from the exec of the binary.
+    // The shell waits, so that the time counts from the exec of the binary.
     let mut command = Command::new("sh");
     command
-        .args(["-c", "echo $$ >\"$0\"; read go; exec \"$1\""])
-        .args([&work.share.processes, work.binary])
+        .args(["-c", "read go; exec \"$0\""])
+        .arg(work.binary)
         .env_clear()
         .envs([
             ("AWS_LAMBDA_RUNTIME_API", api.as_str()),
@@ -104,7 +108,7 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
         .kill_on_drop(true);
     match work.way {
         Way::Tls => {
-            command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.url).env("SSL_CERT_FILE", &identity.authority)
+            command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.url).env("SSL_CERT_FILE", &database.authority)
         }
         Way::DefaultTrust => command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.plain_url),
     };
@@ -127,6 +131,8 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
         if number == 0 {
             run.ready = next.at - start;
             run.ready_cpu = cpu_time(id)? - before;
+            // As Lambda does, which grants the start a whole CPU.
+            work.share.limit(id)?;
         } else if !work.pause.is_zero() {
             tokio::time::sleep(work.pause).await;
         }
@@ -144,7 +150,7 @@ async fn serve(work: Work<'_>, identity: &Identity) -> Result<Run, Box<dyn Error
             return Err(format!("expected status 200, found {} {body}", response.head).into());
         }
         if number == 0 {
-            run.first = end - start;
+            run.first = run.ready + (end - sent);
             run.first_cpu = cpu_time(id)? - before;
             first_end = Instant::now();
         } else {

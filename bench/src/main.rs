@@ -14,7 +14,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use cpu::Share;
-use dynamodb::Identity;
 use lambda::{Run, Way, Work};
 use report::Measured;
 
@@ -32,6 +31,8 @@ const GROUP_SIZES: [usize; 3] = [20, 99, 500];
 const GROUP_PROCESSES: usize = 5;
 /// So many members are written by one process, so that all sizes take about the same time.
 const GROUP_MEMBERS: usize = 20_000;
+/// How long answers are held back where requests are counted.
+const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
 const MEMORY_SIZES: [u64; 3] = [128, 256, 512];
 const SHARE_PROCESSES: usize = 12;
@@ -70,9 +71,8 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
     if functions.len() < 3 {
         return Err("expected FLOOR=BINARY USUAL=BINARY OURS=BINARY".into());
     }
-    let identity = Identity::new(folder)?;
     let full = Share::all();
-    let run = async |processes, work| interleaved(&functions, processes, &identity, work).await;
+    let run = async |processes, work| interleaved(&functions, processes, folder, work).await;
     let work = Work {
         binary: Path::new(""),
         share: &full,
@@ -80,6 +80,7 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
         events: 2,
         pause: Duration::ZERO,
         way: Way::Tls,
+        hold: Duration::ZERO,
     };
     eprintln!("cold, at full CPU");
     let cold = run(COLD_PROCESSES, work).await?;
@@ -97,6 +98,11 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
             run(GROUP_PROCESSES, Work { members, events: 1 + GROUP_MEMBERS / members, ..work }).await?,
         ));
     }
+    let mut waves = Vec::new();
+    for members in [2].into_iter().chain(GROUP_SIZES) {
+        let work = Work { binary: &functions[2].binary, members, hold: HOLD, ..work };
+        waves.push((members, lambda::run(work, folder).await?));
+    }
     let mut shares = Vec::new();
     for megabytes in MEMORY_SIZES {
         eprintln!("the CPU share of {megabytes} MB");
@@ -104,31 +110,29 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
             shares.push((megabytes, None));
             continue;
         };
-        let work = Work {
-            binary: Path::new(""),
-            share: &share,
-            members: 2,
-            events: 21,
-            pause: Duration::ZERO,
-            way: Way::Tls,
-        };
-        let runs = interleaved(&functions, SHARE_PROCESSES, &identity, work).await?;
+        let work = Work { share: &share, events: 21, ..work };
+        let runs = interleaved(&functions, SHARE_PROCESSES, folder, work).await?;
         shares.push((megabytes, Some(runs)));
     }
-    Ok(Measured { functions, cold, trust, warm, paced, sizes, shares })
+    Ok(Measured { functions, cold, trust, warm, paced, sizes, waves, shares })
 }
 
-/// The runs of every function, taken in turns, so that whatever else the machine does meets all of them.
+/// The runs of every function, taken in turns, so that whatever else the machine does meets all of them; back and
+/// forth, as each finds the caches as the one before it left them.
 async fn interleaved(
     functions: &[Function],
     processes: usize,
-    identity: &Identity,
+    folder: &Path,
     work: Work<'_>,
 ) -> Result<Vec<Vec<Run>>, Box<dyn Error>> {
     let mut runs: Vec<Vec<Run>> = functions.iter().map(|_| Vec::new()).collect();
-    for _ in 0..processes {
-        for (function, runs) in functions.iter().zip(&mut runs) {
-            let run = lambda::run(Work { binary: &function.binary, ..work }, identity).await;
+    for round in 0..processes {
+        let mut turn: Vec<_> = functions.iter().zip(&mut runs).collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (function, runs) in turn {
+            let run = lambda::run(Work { binary: &function.binary, ..work }, folder).await;
             runs.push(run.map_err(|error| format!("{}: {error}", function.name))?);
         }
     }

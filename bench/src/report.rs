@@ -17,6 +17,8 @@ pub struct Measured {
     /// Events that find the function idle.
     pub paced: Vec<Vec<Run>>,
     pub sizes: Vec<(usize, Vec<Vec<Run>>)>,
+    /// Ours by the members of a group, with answers held back so that the waves of requests can be told apart.
+    pub waves: Vec<(usize, Run)>,
     /// By memory size; nothing where this machine allows no quota.
     pub shares: Vec<(u64, Option<Vec<Vec<Run>>>)>,
 }
@@ -80,7 +82,7 @@ pub fn tables(measured: &Measured) -> String {
 }
 
 fn write_tables(out: &mut String, measured: &Measured) -> std::fmt::Result {
-    let Measured { functions, cold, trust, warm, paced, sizes, shares } = measured;
+    let Measured { functions, cold, trust, warm, paced, sizes, waves, shares } = measured;
     let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
     let header = format!("| {} |", names.join(" | "));
     let rule = format!("|{}", " ---: |".repeat(names.len()));
@@ -209,27 +211,11 @@ fn write_tables(out: &mut String, measured: &Measured) -> std::fmt::Result {
         }
     }
 
-    writeln!(
-        out,
-        "\nWhat {} asks of DynamoDB for one event, the most that any process asked.\n",
-        names[OURS]
-    )?;
-    writeln!(
-        out,
-        "| members | requests | waves | write units, index included |\n| ---: | ---: | ---: | ---: |"
-    )?;
-    for (members, runs) in
-        std::iter::once((&2, paced)).chain(sizes.iter().map(|(members, runs)| (members, runs)))
-    {
-        let worst = |figure: &dyn Fn(&Run) -> f64| runs[OURS].iter().map(figure).fold(0.0, f64::max);
-        #[expect(clippy::cast_precision_loss)]
-        writeln!(
-            out,
-            "| {members} | {} | {} | {} |",
-            worst(&|run| run.requests as f64),
-            worst(&|run| run.waves as f64),
-            worst(&|run| run.write_units)
-        )?;
+    writeln!(out, "\nWhat {} asks of DynamoDB for one event.\n", names[OURS])?;
+    writeln!(out, "| members | requests | waves | write units, index included |")?;
+    writeln!(out, "| ---: | ---: | ---: | ---: |")?;
+    for (members, Run { requests, waves, write_units, .. }) in waves {
+        writeln!(out, "| {members} | {requests} | {waves} | {write_units} |")?;
     }
     Ok(())
 }
