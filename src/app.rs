@@ -48,7 +48,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Reads the settings and builds the clients; nothing is connected yet.
+    /// Reads the settings and builds the clients. Nothing is connected yet, but the address of DynamoDB is being looked up.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         let Application { sdk_app_id, table_name } = Application::from_env(env)?;
         let Reception { verifier, retry_queue_url } = Reception::from_env(env)?;

@@ -40,8 +40,11 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the AWS SDK's variables for credentials, region and endpoints, and begins to look up DynamoDB's.
-    /// Needs a Tokio runtime to run in.
+    /// Reads the AWS SDK's variables for credentials, region and endpoints, and begins to look up DynamoDB's address.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         let text = |text: &str| Some(text.to_owned());
         let endpoint = |variable| -> Result<Option<String>, ConfigError> {
@@ -63,20 +66,11 @@ impl Aws {
             None => required(env, "AWS_REGION", "an AWS region; Lambda sets it", text)?,
         });
         let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB")?;
-        let host = match &dynamodb_endpoint {
-            Some(url) => {
-                url.parse().ok().and_then(|url: Uri| url.host().map(str::to_owned)).unwrap_or_default()
-            }
-            // A wrong guess, as in China, costs a lookup beside the one that is needed.
-            None => format!("dynamodb.{region}.amazonaws.com"),
-        };
-        Ok(Self {
-            credentials,
-            region,
-            dynamodb_endpoint,
-            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
-            http_client: trust::http_client(env, Resolver::ahead(&host))?,
-        })
+        let sqs_endpoint = endpoint("AWS_ENDPOINT_URL_SQS")?;
+        let resolver = Resolver::default();
+        let http_client = trust::http_client(env, resolver.clone())?;
+        resolver.begin(&host(dynamodb_endpoint.as_deref(), &region));
+        Ok(Self { credentials, region, dynamodb_endpoint, sqs_endpoint, http_client })
     }
 
     /// A client for the table.
@@ -84,6 +78,7 @@ impl Aws {
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(self.credentials.clone())
+            // These credentials never change.
             .identity_cache(IdentityCache::no_cache())
             .region(self.region.clone())
             .http_client(self.http_client.clone())
@@ -99,6 +94,7 @@ impl Aws {
         let mut config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(self.credentials.clone())
+            // These credentials never change.
             .identity_cache(IdentityCache::no_cache())
             .region(self.region.clone())
             .http_client(self.http_client.clone())
@@ -117,5 +113,28 @@ impl Patience {
 
     fn retries(&self) -> RetryConfig {
         RetryConfig::standard().with_max_attempts(self.attempts).with_initial_backoff(self.backoff)
+    }
+}
+
+/// The host that the SDK will most likely ask for. A wrong guess (China, a table's ARN) costs a lookup beside the one
+/// that is needed.
+fn host(endpoint: Option<&str>, region: &Region) -> String {
+    match endpoint {
+        Some(url) => url.parse().ok().and_then(|url: Uri| url.host().map(str::to_owned)).unwrap_or_default(),
+        None => format!("dynamodb.{region}.amazonaws.com"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_that_of_the_endpoint_or_of_aws() {
+        let host = |endpoint| host(endpoint, &Region::new("eu-west-1"));
+        assert_eq!(host(None), "dynamodb.eu-west-1.amazonaws.com");
+        assert_eq!(host(Some("http://localhost:8000")), "localhost");
+        assert_eq!(host(Some("https://[::1]:8000/path")), "[::1]");
+        assert_eq!(host(Some("no URL")), "");
     }
 }

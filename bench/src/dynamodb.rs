@@ -1,6 +1,5 @@
 //! The embedded DynamoDB behind a TLS end point with a certificate authority of its own.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,8 +8,6 @@ use std::time::{Duration, Instant};
 use dynoxide::Database;
 use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,10 +15,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
+use crate::database::create_table;
 use crate::wire::Message;
-
-/// The table's name, as the function is told.
-pub const TABLE_NAME: &str = "groups";
 
 /// One request that came in.
 #[derive(Debug)]
@@ -56,7 +51,7 @@ impl DynamoDb {
     /// each answer back for a while.
     pub async fn start(folder: &Path, hold: Duration) -> Result<Self, Box<dyn Error>> {
         let database = Database::memory()?;
-        database.create_table(serde_json::from_value(table()?)?)?;
+        create_table(&database)?;
         let plain = TcpListener::bind("127.0.0.1:0").await?;
         let plain_url = format!("http://localhost:{}", plain.local_addr()?.port());
         let secure = TcpListener::bind("127.0.0.1:0").await?;
@@ -112,7 +107,8 @@ impl Service {
         let mut stream = BufReader::new(stream);
         while let Some(request) = Message::read(&mut stream).await? {
             let begin = Instant::now();
-            let (body, write_units) = self.execute(&request)?;
+            let (body, write_units) =
+                self.execute(&request).inspect_err(|error| eprintln!("DynamoDB: {error}"))?;
             if !self.hold.is_zero() {
                 tokio::time::sleep(self.hold).await;
             }
@@ -160,19 +156,4 @@ fn acceptor(authority_file: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// CreateTable for the table that `template.yaml` defines.
-fn table() -> Result<Value, Box<dyn Error>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Template {
-        resources: HashMap<String, Value>,
-    }
-    let template: Template = serde_saphyr::from_str(include_str!("../../template.yaml"))?;
-    let table = template.resources.into_values().find(|resource| resource["Type"] == "AWS::DynamoDB::Table");
-    let mut properties = table.ok_or("template.yaml: expected a table")?["Properties"].take();
-    properties["TableName"] = TABLE_NAME.into();
-    properties["SSESpecification"] = json!({ "Enabled": true });
-    Ok(properties)
 }

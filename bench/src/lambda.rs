@@ -13,7 +13,8 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cpu::Share;
-use crate::dynamodb::{DynamoDb, TABLE_NAME};
+use crate::database::TABLE_NAME;
+use crate::dynamodb::DynamoDb;
 use crate::wire::Message;
 
 /// No process takes longer than this.

@@ -3,6 +3,9 @@
 //! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours.
 
 mod cpu;
+#[path = "../../examples/local/database.rs"]
+#[allow(dead_code)]
+mod database;
 mod dynamodb;
 mod lambda;
 mod report;

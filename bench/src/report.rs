@@ -183,13 +183,8 @@ fn write_tables(out: &mut String, measured: &Measured) -> std::fmt::Result {
             writeln!(out, "| {megabytes} MB | not measured: this machine allows no CPU quota |")?;
             continue;
         };
-        for (figure, of) in [
-            ("start to ready, ms", &(|run: &Run| ms(run.ready)) as &dyn Fn(&Run) -> f64),
-            ("start to first answer, ms", &|run: &Run| ms(run.first)),
-        ] {
-            let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, of)).collect();
-            writeln!(out, "| {megabytes} MB | {figure}{}", cells(&spreads, 1) + " |")?;
-        }
+        let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, |run| ms(run.first))).collect();
+        writeln!(out, "| {megabytes} MB | start to first answer, ms{} |", cells(&spreads, 1))?;
         for (figure, part) in [("warm event, p50, ms", 0.5), ("warm event, p99, ms", 0.99)] {
             let values: Vec<String> =
                 runs.iter().map(|runs| format!("{:.2}", percentile(runs, part))).collect();
