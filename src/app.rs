@@ -48,7 +48,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Reads the settings and builds the clients. Nothing is connected yet, but the address of DynamoDB is being looked up.
+    /// Reads the settings and builds the clients. Nothing is connected yet, but DynamoDB's address is being looked up.
     ///
     /// # Panics
     ///
@@ -57,13 +57,15 @@ impl Webhook {
         let Application { sdk_app_id, table_name } = Application::from_env(env)?;
         let Reception { verifier, retry_queue_url } = Reception::from_env(env)?;
         let aws = Aws::from_env(env)?;
-        Ok(Self {
+        let webhook = Self {
             sdk_app_id,
             verifier,
             store: Store::new(aws.dynamodb(TABLE_PATIENCE), table_name),
             queue: retry_queue_url.map(|url| RetryQueue::new(aws.sqs(QUEUE_PATIENCE), url)),
             cold: AtomicBool::new(true),
-        })
+        };
+        aws.look_up_dynamodb();
+        Ok(webhook)
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.

@@ -37,14 +37,11 @@ pub struct Aws {
     dynamodb_endpoint: Option<String>,
     sqs_endpoint: Option<String>,
     http_client: SharedHttpClient,
+    resolver: Resolver,
 }
 
 impl Aws {
-    /// Reads the AWS SDK's variables for credentials, region and endpoints, and begins to look up DynamoDB's address.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a Tokio runtime.
+    /// Reads the AWS SDK's variables for credentials, region and endpoints.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         let text = |text: &str| Some(text.to_owned());
         let endpoint = |variable| -> Result<Option<String>, ConfigError> {
@@ -65,12 +62,24 @@ impl Aws {
             Some(region) => optional(env, "AWS_REGION", "an AWS region", text)?.unwrap_or(region),
             None => required(env, "AWS_REGION", "an AWS region; Lambda sets it", text)?,
         });
-        let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB")?;
-        let sqs_endpoint = endpoint("AWS_ENDPOINT_URL_SQS")?;
         let resolver = Resolver::default();
-        let http_client = trust::http_client(env, resolver.clone())?;
-        resolver.begin(&host(dynamodb_endpoint.as_deref(), &region));
-        Ok(Self { credentials, region, dynamodb_endpoint, sqs_endpoint, http_client })
+        Ok(Self {
+            credentials,
+            region,
+            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
+            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+            http_client: trust::http_client(env, resolver.clone())?,
+            resolver,
+        })
+    }
+
+    /// Begins to look up DynamoDB's address, for a request that will come soon.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn look_up_dynamodb(&self) {
+        self.resolver.begin(&host(self.dynamodb_endpoint.as_deref(), &self.region));
     }
 
     /// A client for the table.

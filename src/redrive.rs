@@ -31,11 +31,7 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// Reads the settings and builds the client. Nothing is connected yet, but the address of DynamoDB is being looked up.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a Tokio runtime.
+    /// Reads the settings and builds the client; nothing is connected yet.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         let Application { sdk_app_id, table_name } = Application::from_env(env)?;
         let store = Store::new(Aws::from_env(env)?.dynamodb(TABLE_PATIENCE), table_name);
