@@ -13,6 +13,9 @@ TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
 # cargo-lambda, zig and sam, from the local environment.
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
+# The benchmark, a workspace of its own.
+BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
+
 .DEFAULT_GOAL := help
 .PHONY: help run test soak check check-size events bench build sam-build deploy verify e2e
 
@@ -38,6 +41,9 @@ check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo run --locked --quiet --example policy
 	$(TOOLS)/bin/cargo-machete
+	cargo fmt --manifest-path bench/Cargo.toml --all --check
+	cargo clippy $(BENCH) --workspace -- -D warnings
+	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 
 build: $(TOOLS)/aws/installed ## Builds both functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
 	rustup target add $(TARGET)
@@ -63,8 +69,6 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release bina
 	$(MAKE) build check-size ARCHITECTURE=arm64
 	cargo build --locked --example local --example verify
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
-
-BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
 	cargo build --locked --release --bin webhook
