@@ -23,23 +23,23 @@ help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 run: ## Runs the receiver on loopback and sends it the vendor's sample; ONCE=1 ends after that
-	cargo run --locked --quiet --example local
+	cargo run --locked --quiet --package chat-groups-dev --bin local
 
 test: ## Runs all tests
 	cargo test --locked
 
 soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
 	cargo build --locked --release --bins
-	cargo run --locked --quiet --profile soak --example soak
+	cargo run --locked --quiet --profile soak --package chat-groups-dev --bin soak
 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
-	cargo run --locked --quiet --example events
+	cargo run --locked --quiet --package chat-groups-dev --bin events
 
 check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
-	cargo run --locked --quiet --example policy
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	cargo run --locked --quiet --package chat-groups-dev --bin policy
 	$(TOOLS)/bin/cargo-machete
 	cargo fmt --manifest-path bench/Cargo.toml --all --check
 	cargo clippy $(BENCH) --workspace -- -D warnings
@@ -62,12 +62,12 @@ deploy: sam-build ## Deploys to AWS; asks for the SdkAppid and the secret's name
 	@$(WITH_TOOLS) ARCHITECTURE=$(ARCHITECTURE) tools/deploy
 
 verify: ## Checks a deployment: URL=… TOKEN=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
-	@cargo run --locked --quiet --example verify
+	@cargo run --locked --quiet --package chat-groups-dev --bin verify
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
 	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) build check-size ARCHITECTURE=arm64
-	cargo build --locked --example local --example verify
+	cargo build --locked --package chat-groups-dev --bins
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md

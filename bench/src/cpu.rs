@@ -23,7 +23,7 @@ impl Share {
     /// What Lambda gives at `megabytes`; `None` where this machine does not let us set a quota.
     pub fn of_lambda(megabytes: u64) -> Option<Self> {
         let quota = PERIOD_MICROSECONDS * megabytes / MB_OF_ONE_CPU;
-        let name = format!("group-created-bench-{}-{megabytes}", std::process::id());
+        let name = format!("chat-groups-bench-{}-{megabytes}", std::process::id());
         let version_1 = || {
             let group = Path::new("/sys/fs/cgroup/cpu").join(&name);
             fs::create_dir(&group).ok()?;

@@ -3,7 +3,7 @@
 //! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours.
 
 mod cpu;
-#[path = "../../examples/local/database.rs"]
+#[path = "../../dev/src/table.rs"]
 #[allow(dead_code)]
 mod database;
 mod dynamodb;
@@ -51,7 +51,7 @@ pub struct Function {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::temp_dir().join(format!("group-created-bench-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("chat-groups-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let result = measure(&folder).await;
     std::fs::remove_dir_all(&folder)?;

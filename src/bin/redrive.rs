@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use chat_groups::log;
+use chat_groups::redrive::Redrive;
 use futures_util::{StreamExt, stream};
-use group_created::log;
-use group_created::redrive::Redrive;
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
 

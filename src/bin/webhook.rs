@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use group_created::app::Webhook;
-use group_created::gateway::{self, Answer};
-use group_created::log;
+use chat_groups::app::Webhook;
+use chat_groups::gateway::{self, Answer};
+use chat_groups::log;
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 

@@ -27,7 +27,7 @@ class LocalRun:
         self.folder = tempfile.TemporaryDirectory()
         env = os.environ | {"PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
-            [ROOT / "target/debug/examples/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
+            [ROOT / "target/debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
         self.url = self.printed(r"^Receiver\s+(\S+)")
         self.dynamodb_url = self.printed(r"^DynamoDB\s+(\S+)")

@@ -9,7 +9,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).parents[2]
-PARAMETERS = {"SdkAppId": "1400000001", "CallbackTokenSecret": "group-created/token", "Architecture": "arm64"}
+PARAMETERS = {"SdkAppId": "1400000001", "CallbackTokenSecret": "chat-groups/token", "Architecture": "arm64"}
 
 
 def transformed():

@@ -17,14 +17,14 @@ class Verify(unittest.TestCase):
     def verify(self, **settings):
         env = {"URL": self.local_run.url, "TOKEN": TOKEN, "SDK_APP_ID": "1400000001"} | settings
         ran = subprocess.run(
-            [ROOT / "target/debug/examples/verify"], env=os.environ | env, capture_output=True, text=True
+            [ROOT / "target/debug/verify"], env=os.environ | env, capture_output=True, text=True
         )
         return ran.returncode, ran.stdout + ran.stderr
 
     def test_all_is_right(self):
         code, said = self.verify()
         self.assertEqual((code, said.count("right  "), said.count("WRONG")), (0, 8, 0), said)
-        self.assertIn("group-created-verify", str(self.local_run.items()))
+        self.assertIn("chat-groups-verify", str(self.local_run.items()))
 
     def test_the_items_are_shown_and_removed(self):
         table = {

@@ -1,7 +1,7 @@
 //! Bodies as they occur on the wire, and bodies that are really wrong.
 
-use group_created::attribute::MAX_DEPTH;
-use group_created::group::{ACCOUNT_MAX_BYTES, GROUP_ID_MAX_BYTES};
+use chat_groups::attribute::MAX_DEPTH;
+use chat_groups::group::{ACCOUNT_MAX_BYTES, GROUP_ID_MAX_BYTES};
 use serde_json::{Value, json};
 
 use crate::harness::{NOW, SDK_APP_ID, Table, body, deliver, genuine_query, post, send};

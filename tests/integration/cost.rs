@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use group_created::callback::Delivery;
-use group_created::group::GroupCreated;
-use group_created::store::Store;
+use chat_groups::callback::Delivery;
+use chat_groups::group::GroupCreated;
+use chat_groups::store::Store;
 use tokio::time::Instant;
 
 use crate::harness::{SDK_APP_ID, Table, body};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use group_created::gateway::{self, Answer};
+use chat_groups::gateway::{self, Answer};
 use serde_json::{Value, json};
 
 use crate::harness::{NOW, Table, send};

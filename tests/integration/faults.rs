@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use group_created::app::Webhook;
-use group_created::redrive::Redrive;
+use chat_groups::app::Webhook;
+use chat_groups::redrive::Redrive;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;

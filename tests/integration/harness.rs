@@ -5,11 +5,11 @@ use std::env::VarError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use group_created::app::Webhook;
-use group_created::aws::{Aws, Patience};
-use group_created::redrive::Redrive;
-use group_created::reply::Record;
-use group_created::store::Store;
+use chat_groups::app::Webhook;
+use chat_groups::aws::{Aws, Patience};
+use chat_groups::redrive::Redrive;
+use chat_groups::reply::Record;
+use chat_groups::store::Store;
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -1,6 +1,6 @@
 //! Nothing that anyone sends panics the parser or the handler, or is answered in another form than promised.
 
-use group_created::gateway;
+use chat_groups::gateway;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -18,13 +18,4 @@ mod processes;
 mod promises;
 mod readers;
 
-#[path = "../../examples/local/database.rs"]
-mod database;
-#[path = "../../examples/soak/function.rs"]
-mod function;
-#[path = "../../examples/soak/proxy.rs"]
-mod proxy;
-#[path = "../../examples/soak/queue.rs"]
-mod queue;
-#[path = "../../examples/events/samples.rs"]
-mod samples;
+use chat_groups_dev::{function, proxy, queue, samples, table as database};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chat_groups::callback::Delivery;
+use chat_groups::group::GroupCreated;
+use chat_groups::store::{Store, StoreError, Stored};
 use futures_util::future::join_all;
-use group_created::callback::Delivery;
-use group_created::group::GroupCreated;
-use group_created::store::{Store, StoreError, Stored};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -193,7 +193,7 @@ async fn what_a_killed_writer_left_behind_is_finished_by_a_redelivery() {
     let full = sized(5, 250);
     // The writer got as far as some of the members: no group yet, for readers.
     for account in accounts(120) {
-        let item = group_created::item::member(&event(&full), &account);
+        let item = chat_groups::item::member(&event(&full), &account);
         table.client().put_item().table_name("groups").set_item(Some(item)).send().await.unwrap();
     }
     assert!(table.store().group(SDK_APP_ID, "g").await.unwrap().is_none());
@@ -206,7 +206,7 @@ async fn what_a_killed_writer_left_behind_is_finished_by_a_redelivery() {
 async fn what_a_killed_writer_left_behind_is_removed_by_a_newer_event() {
     let table = Table::start().await;
     for account in accounts(120) {
-        let item = group_created::item::member(&event(&sized(5, 250)), &account);
+        let item = chat_groups::item::member(&event(&sized(5, 250)), &account);
         table.client().put_item().table_name("groups").set_item(Some(item)).send().await.unwrap();
     }
     let newer = sized(6, 2);

@@ -1,6 +1,6 @@
 //! The two access patterns.
 
-use group_created::item::text_of;
+use chat_groups::item::text_of;
 
 use crate::harness::{SDK_APP_ID, Table, body, deliver};
 

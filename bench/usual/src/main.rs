@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use group_created::callback::{Delivery, Query};
-use group_created::config::{Application, Reception};
-use group_created::group::GroupCreated;
-use group_created::store::Store;
+use chat_groups::callback::{Delivery, Query};
+use chat_groups::config::{Application, Reception};
+use chat_groups::group::GroupCreated;
+use chat_groups::store::Store;
 use lambda_http::{Body, Error, Request, Response, run, service_fn, tracing};
 use tokio::time::Instant;
 

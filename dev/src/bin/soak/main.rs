@@ -1,17 +1,7 @@
 //! `make soak`: the real functions under load, with faults at random, and an audit of what they kept.
 
 mod audit;
-#[path = "../local/database.rs"]
-#[allow(dead_code, reason = "shared with the local run and the tests")]
-mod database;
-#[allow(dead_code, reason = "shared with the tests")]
-mod function;
 mod plan;
-#[allow(dead_code, reason = "shared with the tests")]
-mod proxy;
-mod queue;
-#[path = "../events/samples.rs"]
-mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::VarError;
@@ -22,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chat_groups::aws::{Aws, Patience};
+use chat_groups_dev::function::Function;
+use chat_groups_dev::proxy::{Fault, Proxy, Script};
+use chat_groups_dev::queue::Queue;
+use chat_groups_dev::samples::{self, Signer};
+use chat_groups_dev::table as database;
 use fastrand::Rng;
-use function::Function;
-use group_created::aws::{Aws, Patience};
 use plan::Event;
-use proxy::{Fault, Proxy, Script};
-use queue::Queue;
-use samples::Signer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;

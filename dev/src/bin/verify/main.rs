@@ -7,14 +7,14 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use group_created::callback::AFTER_CREATE_GROUP;
-use group_created::reply::causes;
-use group_created::signature::Token;
+use chat_groups::callback::AFTER_CREATE_GROUP;
+use chat_groups::reply::causes;
+use chat_groups::signature::Token;
 use post::{Answer, Poster};
 use serde_json::{Value, json};
 
 /// A custom GroupId that says where it comes from: the same at each run, so that there is never more than one.
-const GROUP: &str = "group-created-verify";
+const GROUP: &str = "chat-groups-verify";
 const OWNER: &str = "verify-owner";
 const MEMBERS: [&str; 2] = [OWNER, "verify-member"];
 

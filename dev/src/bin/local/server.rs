@@ -7,8 +7,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use group_created::app::Webhook;
-use group_created::reply::{BODY_MAX_BYTES, Record};
+use chat_groups::app::Webhook;
+use chat_groups::reply::{BODY_MAX_BYTES, Record};
 use lambda_http::http::StatusCode;
 use tokio::net::TcpListener;
 

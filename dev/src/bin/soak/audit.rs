@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
-use group_created::item;
+use chat_groups::item;
 
 use crate::plan::Event;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use group_created::signature::Token;
+use chat_groups::signature::Token;
 use serde_json::{Value, json};
 
 /// The token and RequestTime of the vendor's own signature example, and an application that nobody has.
@@ -12,7 +12,7 @@ pub const TOKEN: &str = "xxxxyyyy";
 pub const REQUEST_TIME: &str = "1669872112";
 pub const SDK_APP_ID: &str = "1400000001";
 
-const SAMPLE: &str = include_str!("../local/sample.json");
+const SAMPLE: &str = include_str!("sample.json");
 /// As sent by a real application: compact, with sorted keys and one field that is documented nowhere.
 const REAL_BODY: &str = r#"{"CallbackCommand":"Group.CallbackAfterCreateGroup","EventTime":1682914763569,"GroupId":"@TGS#2Z4CLQE5CM","InviteOption":"NeedPermission","MemberList":[{"Member_Account":"PLNJEE0k"}],"Name":"test8888","Operator_Account":"PLNJEE0k","Owner_Account":"PLNJEE0k","Type":"Public"}"#;
 const CREATE: &str = "Group.CallbackAfterCreateGroup";

@@ -1,9 +1,9 @@
 //! `make events`: remakes the files in `events/`, with TOKEN, SDK_APP_ID and REQUEST_TIME from the environment.
 
-mod samples;
-
 use std::error::Error;
 use std::fs;
+
+use chat_groups_dev::samples;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut signer = samples::Signer::default();

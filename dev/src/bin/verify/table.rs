@@ -3,15 +3,12 @@
 use std::error::Error;
 use std::time::Duration;
 
-use group_created::aws::{Aws, Patience};
-use group_created::item;
-use group_created::store::Store;
+use chat_groups::aws::{Aws, Patience};
+use chat_groups::item;
+use chat_groups::store::Store;
+use chat_groups_dev::show;
 
 use crate::{GROUP, MEMBERS, OWNER};
-
-#[allow(dead_code, reason = "the local run shows more")]
-#[path = "../local/show.rs"]
-mod show;
 
 const PATIENCE: Patience = Patience {
     connect: Duration::from_secs(5),

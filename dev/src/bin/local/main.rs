@@ -1,8 +1,6 @@
 //! `make run`: the receiver on loopback, on an embedded DynamoDB.
 
-mod database;
 mod server;
-mod show;
 
 use std::env::VarError;
 use std::error::Error;
@@ -11,15 +9,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use group_created::app::Webhook;
-use group_created::attribute::Attributes;
-use group_created::aws::{Aws, Patience};
-use group_created::callback::AFTER_CREATE_GROUP;
-use group_created::item;
-use group_created::reader::Group;
-use group_created::reply::causes;
-use group_created::signature::Token;
-use group_created::store::Store;
+use chat_groups::app::Webhook;
+use chat_groups::attribute::Attributes;
+use chat_groups::aws::{Aws, Patience};
+use chat_groups::callback::AFTER_CREATE_GROUP;
+use chat_groups::item;
+use chat_groups::reader::Group;
+use chat_groups::reply::causes;
+use chat_groups::signature::Token;
+use chat_groups::store::Store;
+use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -27,7 +26,7 @@ use lambda_http::http::{Request, StatusCode};
 use tokio::net::TcpListener;
 
 /// The sample request of the vendor's page, without its comments.
-const SAMPLE: &str = include_str!("sample.json");
+const SAMPLE: &str = include_str!("../../sample.json");
 const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
 const SAMPLE_OWNER: &str = "leckie";
 const SAMPLE_MEMBERS: [&str; 2] = ["bob", "peter"];

@@ -1,10 +1,10 @@
 //! What the local run prints.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use group_created::attribute::Attributes;
-use group_created::item;
-use group_created::reader::Group;
-use group_created::reply::Record;
+use chat_groups::attribute::Attributes;
+use chat_groups::item;
+use chat_groups::reader::Group;
+use chat_groups::reply::Record;
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {

@@ -1,0 +1,8 @@
+//! What the local run, the tests, the soak and the benchmark share. It never enters a function.
+
+pub mod function;
+pub mod proxy;
+pub mod queue;
+pub mod samples;
+pub mod show;
+pub mod table;
