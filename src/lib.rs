@@ -14,22 +14,34 @@
 //! in time waits in the [`queue`], and [`redrive::Redrive`] walks the rest of the path later.
 
 pub mod action;
+#[path = "functions/webhook.rs"]
 pub mod app;
+#[path = "event/extra.rs"]
 pub mod attribute;
 pub mod aws;
+#[path = "callback/query.rs"]
 pub mod callback;
 pub mod config;
 pub mod gateway;
+#[path = "event/created.rs"]
 pub mod group;
+#[path = "retry.rs"]
 pub mod hedge;
+#[path = "store/item.rs"]
 pub mod item;
 pub mod log;
+#[path = "aws/dns.rs"]
 pub mod lookup;
 pub mod pause;
 pub mod queue;
+#[path = "store/read.rs"]
 pub mod reader;
+#[path = "functions/redrive.rs"]
 pub mod redrive;
+#[path = "functions.rs"]
 pub mod reply;
+#[path = "callback/signature.rs"]
 pub mod signature;
 pub mod store;
+#[path = "aws/tls.rs"]
 pub mod trust;
