@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod group;
 #[path = "retry.rs"]
 pub mod hedge;
+pub mod http;
 #[path = "store/item.rs"]
 pub mod item;
 pub mod log;

@@ -29,15 +29,8 @@ const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 ///
 /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust instead; `SSL_CERT_DIR` a folder.
 pub fn http_client(env: Environment<'_>, resolver: Resolver) -> Result<SharedHttpClient, ConfigError> {
-    let bundle = |variable| {
-        optional(env, variable, "a readable file with at least one root certificate, in PEM", |path| {
-            fs::read(path).ok().map(|bytes| usable(&bytes)).filter(|pem| !pem.is_empty())
-        })
-    };
-    if let Some(pem) =
-        bundle("AWS_CA_BUNDLE")?.map_or_else(|| bundle("SSL_CERT_FILE"), |pem| Ok(Some(pem)))?
-    {
-        return Ok(trusting(TrustStore::empty().with_pem_certificate(pem), resolver));
+    if let Some(roots) = bundle(env)? {
+        return Ok(trusting(roots, resolver));
     }
     let system = trusting(TrustStore::default(), resolver.clone());
     if optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?.is_some() {
@@ -45,6 +38,30 @@ pub fn http_client(env: Environment<'_>, resolver: Resolver) -> Result<SharedHtt
     }
     let amazon = trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS), resolver);
     Ok(falling_back(amazon, system))
+}
+
+/// The roots to trust for a server that is not AWS's: the bundle that is set, else the system's, or those in the
+/// folder that `SSL_CERT_DIR` names. A folder or the system's are read with the first connection.
+pub fn roots(env: Environment<'_>) -> Result<TrustStore, ConfigError> {
+    Ok(bundle(env)?.unwrap_or_default())
+}
+
+/// The roots in the file that `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names.
+fn bundle(env: Environment<'_>) -> Result<Option<TrustStore>, ConfigError> {
+    let read = |variable| {
+        optional(env, variable, "a readable file with at least one root certificate, in PEM", |path| {
+            fs::read(path).ok().map(|bytes| usable(&bytes)).filter(|pem| !pem.is_empty())
+        })
+    };
+    let pem = read("AWS_CA_BUNDLE")?.map_or_else(|| read("SSL_CERT_FILE"), |pem| Ok(Some(pem)))?;
+    Ok(pem.map(|pem| TrustStore::empty().with_pem_certificate(pem)))
+}
+
+/// How TLS is spoken with a server whose certificate chains to one of these roots.
+pub(crate) fn tls(roots: TrustStore) -> (Provider, TlsContext) {
+    // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
+    let provider = Provider::Rustls(CryptoMode::Ring);
+    (provider, TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
 }
 
 /// Uses `first` until it refuses a certificate, and `second` from then on.
@@ -61,10 +78,10 @@ fn falling_back(first: SharedHttpClient, second: SharedHttpClient) -> SharedHttp
 }
 
 fn trusting(roots: TrustStore, resolver: Resolver) -> SharedHttpClient {
+    let (provider, context) = tls(roots);
     let client = aws_smithy_http_client::Builder::new()
-        // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
+        .tls_provider(provider)
+        .tls_context(context)
         .build_with_resolver(resolver);
     // Not the client itself: asked to check its settings, it would build a connector for each AWS client and drop it.
     http_client_fn(move |settings, components| client.http_connector(settings, components))
