@@ -21,6 +21,7 @@ pub mod attribute;
 pub mod aws;
 #[path = "callback/query.rs"]
 pub mod callback;
+pub mod chat;
 pub mod config;
 pub mod gateway;
 #[path = "event/created.rs"]

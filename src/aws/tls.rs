@@ -172,6 +172,7 @@ mod tests {
                 };
                 let client = http_client(&env, Resolver::default());
                 assert_eq!(client.err().map(|error| error.variable), Some(variable));
+                assert_eq!(roots(&env).err().map(|error| error.variable), Some(variable));
             }
         }
     }
