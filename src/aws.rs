@@ -17,10 +17,10 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
 
+pub(crate) use dns::Resolver;
 pub use tls::Trust;
 
 use crate::config::AwsSettings;
-use dns::Resolver;
 
 /// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]

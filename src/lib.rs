@@ -13,10 +13,12 @@
 
 mod aws;
 mod callback;
+pub mod chat;
 mod config;
 mod event;
 mod functions;
 mod gateway;
+mod http;
 mod log;
 mod queue;
 mod retry;
@@ -24,7 +26,7 @@ mod store;
 mod time;
 
 pub use self::time::{EventTime, from_millis, rfc3339, to_millis};
-pub use aws::{Aws, Timeouts};
+pub use aws::{Aws, Timeouts, Trust};
 pub use callback::{
     BodyError, Code, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
     Verifier,
@@ -37,6 +39,7 @@ pub use functions::redrive::{self, Redrive, RedriveError};
 pub use functions::webhook::{self, Webhook};
 pub use functions::{BODY_MAX_BYTES, Outcome, Refusal};
 pub use gateway::{GatewayResponse, request};
+pub use http::{HttpClient, HttpError};
 pub use log::{Record, causes, init, stop, write};
 pub use queue::{Message, Pending, Queue, QueueError};
 pub use store::{

@@ -42,6 +42,25 @@ impl Trust {
         let roots = valid_roots(pem);
         (!roots.is_empty()).then_some(Self::Bundle(roots))
     }
+
+    /// None at all: for connections without TLS.
+    pub const fn none() -> Self {
+        Self::Bundle(String::new())
+    }
+
+    /// The roots to trust for a server that is not AWS's. The system's are read with the first connection.
+    fn roots(&self) -> TrustStore {
+        match self {
+            Self::AmazonFirst | Self::System => TrustStore::default(),
+            Self::Bundle(pem) if pem.is_empty() => TrustStore::empty(),
+            Self::Bundle(pem) => TrustStore::empty().with_pem_certificate(pem.as_str()),
+        }
+    }
+
+    /// How TLS is spoken with such a server.
+    pub fn tls(&self) -> (Provider, TlsContext) {
+        tls(self.roots())
+    }
 }
 
 impl fmt::Debug for Trust {
@@ -57,13 +76,19 @@ impl fmt::Debug for Trust {
 /// The HTTP client that all AWS clients share.
 pub fn http_client(trust: &Trust, resolver: Resolver) -> SharedHttpClient {
     match trust {
-        Trust::Bundle(pem) => trusting(TrustStore::empty().with_pem_certificate(pem.as_str()), resolver),
-        Trust::System => trusting(TrustStore::default(), resolver),
+        Trust::Bundle(_) | Trust::System => trusting(trust.roots(), resolver),
         Trust::AmazonFirst => {
             let system = trusting(TrustStore::default(), resolver.clone());
             falling_back(trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS), resolver), system)
         }
     }
+}
+
+/// How TLS is spoken with a server whose certificate chains to one of these roots.
+fn tls(roots: TrustStore) -> (Provider, TlsContext) {
+    // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
+    let provider = Provider::Rustls(CryptoMode::Ring);
+    (provider, TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
 }
 
 /// Uses `first` until it refuses a certificate, and `second` from then on.
@@ -80,10 +105,10 @@ fn falling_back(first: SharedHttpClient, second: SharedHttpClient) -> SharedHttp
 }
 
 fn trusting(roots: TrustStore, resolver: Resolver) -> SharedHttpClient {
+    let (provider, context) = tls(roots);
     let client = aws_smithy_http_client::Builder::new()
-        // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
+        .tls_provider(provider)
+        .tls_context(context)
         .build_with_resolver(resolver);
     // Not the client itself: asked to check its settings, it would build a connector for each AWS client and drop it.
     http_client_fn(move |settings, components| client.http_connector(settings, components))
