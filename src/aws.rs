@@ -21,6 +21,7 @@ pub(crate) use dns::Resolver;
 pub use tls::Trust;
 
 use crate::config::AwsSettings;
+use crate::http::HttpClient;
 
 /// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,11 @@ impl Aws {
     /// A client for the queues.
     pub fn sqs(&self, timeouts: Timeouts) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
+    }
+
+    /// A client for servers that are not AWS's, which trusts the system's roots, or those that are set.
+    pub fn http(&self, connect_timeout: Duration) -> HttpClient {
+        HttpClient::new(self.settings.trust.clone(), connect_timeout)
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {

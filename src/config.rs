@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::aws::Trust;
 use crate::callback::{TOKEN_MAX_CHARS, Token, Unsigned, Verifier, decimal};
+use crate::forward::ForwardUrl;
 
 /// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
@@ -26,6 +27,10 @@ pub struct WebhookSettings {
     pub verifier: Verifier,
     /// `RETRY_QUEUE_URL`.
     pub retry_queue_url: Option<String>,
+    /// `FORWARD_URL`.
+    pub forward_url: Option<ForwardUrl>,
+    /// `FORWARD_QUEUE_URL`, else `RETRY_QUEUE_URL`.
+    pub forward_queue_url: Option<String>,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -33,11 +38,15 @@ pub struct WebhookSettings {
 impl WebhookSettings {
     /// Reads them.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
+        let queue = |variable| optional(env, variable, "the URL of an SQS queue", queue_url);
+        let retry_queue_url = queue("RETRY_QUEUE_URL")?;
         Ok(Self {
             sdk_app_id: sdk_app_id(env)?,
             table_name: table_name(env)?,
             verifier: verifier(env)?,
-            retry_queue_url: optional(env, "RETRY_QUEUE_URL", "the URL of an SQS queue", queue_url)?,
+            forward_url: forward_url(env)?,
+            forward_queue_url: queue("FORWARD_QUEUE_URL")?.or_else(|| retry_queue_url.clone()),
+            retry_queue_url,
             aws: AwsSettings::from_env(env)?,
         })
     }
@@ -50,6 +59,10 @@ pub struct RedriveSettings {
     pub sdk_app_id: u64,
     /// `TABLE_NAME`.
     pub table_name: String,
+    /// `FORWARD_URL`.
+    pub forward_url: Option<ForwardUrl>,
+    /// The last of `CALLBACK_TOKENS`: it signs what is delivered late.
+    pub token: Option<Token>,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -60,6 +73,8 @@ impl RedriveSettings {
         Ok(Self {
             sdk_app_id: sdk_app_id(env)?,
             table_name: table_name(env)?,
+            forward_url: forward_url(env)?,
+            token: tokens(env, "one or two callback authentication tokens, or nothing")?.pop(),
             aws: AwsSettings::from_env(env)?,
         })
     }
@@ -133,6 +148,11 @@ fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
 
 fn queue_url(text: &str) -> Option<String> {
     (text.starts_with("https://") || text.starts_with("http://")).then(|| text.to_owned())
+}
+
+fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> {
+    let expected = "a URL: https, or http on a loopback or private address; without credentials and fragment";
+    optional(env, "FORWARD_URL", expected, ForwardUrl::new)
 }
 
 fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
@@ -277,6 +297,8 @@ mod tests {
             ("MAX_REQUEST_AGE_SECONDS", "-1"),
             ("MAX_REQUEST_AGE_SECONDS", "60s"),
             ("RETRY_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q"),
+            ("FORWARD_URL", "http://example.com/"),
+            ("FORWARD_QUEUE_URL", "queue"),
             ("TABLE_NAME", ""),
             ("TABLE_NAME", "a table"),
             ("TABLE_NAME", arn),

@@ -3,6 +3,7 @@
 pub mod redrive;
 pub mod webhook;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::callback::{BodyError, Code, ParameterError, SignatureError};
@@ -18,8 +19,22 @@ pub enum Outcome {
     Applied(Applied),
     /// It is not kept, and goes nowhere else; or it says nothing.
     Ignored,
-    /// It could not be stored in time; it is safe in the retry queue.
+    /// The receiver behind has taken it; its answer is handed through, if it is JSON.
+    Forwarded(Option<String>),
+    /// It could not be stored, or passed on, in time; it is safe in a queue.
     Queued,
+}
+
+/// What became of passing a callback on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarded {
+    /// The receiver behind has taken it.
+    Ok,
+    /// It is safe in the forward queue.
+    Queued,
+    /// Neither.
+    Failed,
 }
 
 /// Why a callback is answered FAIL.
@@ -40,12 +55,20 @@ pub enum Refusal {
     /// The sender is not known to be Chat.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// This service itself has passed it on.
+    #[error(
+        "header x-chat-groups-forwarded: expected a callback of Chat's; FORWARD_URL must not lead back here"
+    )]
+    Loop,
     /// The body can't be read.
     #[error(transparent)]
     Body(#[from] BodyError),
     /// The event is neither where it belongs nor in a queue.
     #[error("the event could not be kept; please send it again")]
     Unavailable,
+    /// A decision was asked for, and the receiver behind gave none.
+    #[error("there is no decision")]
+    Undecided,
 }
 
 impl Outcome {
@@ -54,6 +77,7 @@ impl Outcome {
         match self {
             Self::Applied(applied) => applied.effect.name(),
             Self::Ignored => "ignored",
+            Self::Forwarded(_) => "forwarded",
             Self::Queued => "queued",
         }
     }
@@ -81,9 +105,10 @@ impl Refusal {
             | Self::Body(BodyError::OtherCommand)
             | Self::Signature(SignatureError::NoRequestTime(_)) => Code::BadParameter,
             Self::OtherApplication => Code::OtherApplication,
-            Self::Signature(_) => Code::NotGenuine,
+            Self::Signature(_) | Self::Loop => Code::NotGenuine,
             Self::Body(BodyError::Field { .. }) => Code::UnreadableBody,
             Self::Unavailable => Code::Unavailable,
+            Self::Undecided => Code::Undecided,
         }
     }
 }

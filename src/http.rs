@@ -166,6 +166,13 @@ pub enum HttpError {
     },
 }
 
+impl HttpError {
+    /// Whether a connection was not made in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Connector(error) if error.is_timeout())
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {

@@ -9,13 +9,15 @@
 //! 5. [`Outcome`] or [`Refusal`]: the answer and the log line.
 //!
 //! [`Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
-//! in a [`Queue`], and [`Redrive`] walks the rest of the path later.
+//! in a [`Queue`], and [`Redrive`] walks the rest of the path later. With a [`Forwarder`], every genuine callback is passed
+//! on to the team's own receiver as well.
 
 mod aws;
 mod callback;
 pub mod chat;
 mod config;
 mod event;
+mod forward;
 mod functions;
 mod gateway;
 mod http;
@@ -35,9 +37,10 @@ pub use config::{AwsSettings, ConfigError, Environment, RedriveSettings, Webhook
 pub use event::{
     ACCOUNT_MAX_BYTES, Attributes, Event, Fact, Facts, GROUP_ID_MAX_BYTES, GroupKey, MAX_DEPTH, name,
 };
+pub use forward::{ForwardError, ForwardUrl, Forwarder};
 pub use functions::redrive::{self, Redrive, RedriveError};
-pub use functions::webhook::{self, Webhook};
-pub use functions::{BODY_MAX_BYTES, Outcome, Refusal};
+pub use functions::webhook::{self, Behind, Webhook};
+pub use functions::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
 pub use gateway::{GatewayResponse, request};
 pub use http::{HttpClient, HttpError};
 pub use log::{Record, causes, init, stop, write};

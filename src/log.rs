@@ -5,10 +5,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::callback::Query;
 use crate::event::Event;
+use crate::functions::Forwarded;
 use crate::queue::Message;
 use crate::time::rfc3339;
 
@@ -37,11 +38,15 @@ pub struct Record {
     pub duration_ms: f64,
     /// Whether this was the first callback of its process.
     pub cold_start: bool,
+    /// What became of passing it on; absent without FORWARD_URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forwarded>,
     /// What failed underneath.
     pub error: Option<String>,
-    /// The queue messages of a lost event, to be put back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event: Option<Message>,
+    /// The queue message of a lost event, to be put back; a list where both the table and the receiver behind are owed
+    /// it.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "one_or_list")]
+    pub event: Vec<Message>,
 }
 
 impl Record {
@@ -76,6 +81,13 @@ impl Record {
     pub fn to_line(&self) -> String {
         // Strings and numbers always serialize.
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn one_or_list<S: Serializer>(messages: &Vec<Message>, serializer: S) -> Result<S::Ok, S::Error> {
+    match messages.as_slice() {
+        [message] => message.serialize(serializer),
+        messages => messages.serialize(serializer),
     }
 }
 

@@ -72,6 +72,11 @@ impl Message {
         }
     }
 
+    /// Leaves the body out: of what is not kept, none is logged.
+    pub fn drop_body(&mut self) {
+        (self.body, self.body_base64) = (None, None);
+    }
+
     /// The body, to the byte; `None` where the message holds none.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match (&self.body, &self.body_base64) {

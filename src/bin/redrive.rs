@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chat_groups::{Aws, ConfigError, Redrive, RedriveSettings, Store, redrive};
+use chat_groups::{Aws, ConfigError, Forwarder, Redrive, RedriveSettings, Store, redrive};
 use futures_util::{StreamExt, stream};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
@@ -45,7 +45,9 @@ fn build() -> Result<Redrive, ConfigError> {
     let settings = RedriveSettings::from_env(&|name| std::env::var(name))?;
     let aws = Aws::new(settings.aws);
     let store = Store::new(aws.dynamodb(redrive::TABLE_TIMEOUTS), settings.table_name);
-    Ok(Redrive::new(settings.sdk_app_id, store))
+    let http = aws.http(redrive::FORWARD_CONNECT_TIMEOUT);
+    let forwarder = settings.forward_url.map(|url| Forwarder::new(url, http));
+    Ok(Redrive::new(settings.sdk_app_id, store, forwarder, settings.token))
 }
 
 /// Finishes one message; one that fails stays in the queue, and no other with it.

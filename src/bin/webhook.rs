@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use chat_groups::{Aws, ConfigError, GatewayResponse, Queue, Store, Webhook, WebhookSettings, webhook};
+use chat_groups::{
+    Aws, Behind, ConfigError, Forwarder, GatewayResponse, Queue, Store, Webhook, WebhookSettings, webhook,
+};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
@@ -33,6 +35,12 @@ fn build() -> Result<Webhook, ConfigError> {
     let aws = Aws::new(settings.aws);
     aws.prefetch_dynamodb();
     let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
-    let queue = settings.retry_queue_url.map(|url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url));
-    Ok(Webhook::new(settings.sdk_app_id, settings.verifier, store, queue))
+    let queue = |url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url);
+    let forwarder = |url| Forwarder::new(url, aws.http(webhook::FORWARD_CONNECT_TIMEOUT));
+    let behind = Behind {
+        retry_queue: settings.retry_queue_url.map(queue),
+        forwarder: settings.forward_url.map(forwarder),
+        forward_queue: settings.forward_queue_url.map(queue),
+    };
+    Ok(Webhook::new(settings.sdk_app_id, settings.verifier, store, behind))
 }

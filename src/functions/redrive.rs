@@ -7,27 +7,37 @@ use tokio::time::Instant;
 
 use super::Outcome;
 use crate::aws::Timeouts;
-use crate::callback::{BodyError, Command, Origin, ParameterError, Query};
+use crate::callback::{BodyError, Command, Origin, ParameterError, Query, Token};
 use crate::event::Event;
+use crate::forward::{ForwardError, Forwarder, late_query};
 use crate::log::{Record, causes};
-use crate::queue::Message;
+use crate::queue::{Message, Pending};
 use crate::store::{Store, StoreError};
 
 /// Nobody waits for an answer here.
 pub const TABLE_TIMEOUTS: Timeouts =
     Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
 
+/// How long the receiver behind may take for one callback.
+const FORWARD_BUDGET: Duration = Duration::from_secs(5);
+
+/// For a connection to it.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Finishes queued callbacks.
 #[derive(Debug)]
 pub struct Redrive {
     sdk_app_id: u64,
     store: Store,
+    forwarder: Option<Forwarder>,
+    /// Signs what is delivered late.
+    token: Option<Token>,
 }
 
 impl Redrive {
     /// Puts the parts together.
-    pub fn new(sdk_app_id: u64, store: Store) -> Self {
-        Self { sdk_app_id, store }
+    pub fn new(sdk_app_id: u64, store: Store, forwarder: Option<Forwarder>, token: Option<Token>) -> Self {
+        Self { sdk_app_id, store, forwarder, token }
     }
 
     /// Finishes one message before the deadline, and tells what became of it.
@@ -39,7 +49,7 @@ impl Redrive {
     ) -> (Result<Outcome, RedriveError>, Record) {
         let start = Instant::now();
         let (result, record) = match serde_json::from_str::<Message>(message) {
-            Ok(message) => self.process(&message, deadline).await,
+            Ok(message) => self.process(&message, now, deadline).await,
             Err(_) => (Err(RedriveError::Message), Record::default()),
         };
         let (level, outcome) = match &result {
@@ -51,9 +61,17 @@ impl Redrive {
         (result, Record { level, outcome, error, ..record }.timed(duration, now + duration))
     }
 
-    async fn process(&self, message: &Message, deadline: Instant) -> (Result<Outcome, RedriveError>, Record) {
+    async fn process(
+        &self,
+        message: &Message,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> (Result<Outcome, RedriveError>, Record) {
         let query = Query::parse(&message.query);
         let record = Record::new(&query);
+        if message.pending == Pending::Forward {
+            return (self.forward(&query, message, now, deadline).await, record);
+        }
         match self.read(&query, message) {
             Ok(Some(event)) if !event.is_empty() => {
                 let applied = self.store.settle(&event, deadline).await;
@@ -64,18 +82,36 @@ impl Redrive {
         }
     }
 
+    /// Passes a callback on, late and signed anew.
+    async fn forward(
+        &self,
+        query: &Query<'_>,
+        message: &Message,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Result<Outcome, RedriveError> {
+        self.check(query)?;
+        let body = message.bytes().ok_or(RedriveError::Message)?;
+        let forwarder = self.forwarder.as_ref().ok_or(RedriveError::NoReceiver)?;
+        let token = self.token.as_ref().filter(|_| !message.unsigned);
+        let deadline = deadline.min(Instant::now() + FORWARD_BUDGET);
+        forwarder.post(&late_query(query, token, now), &body, deadline).await?;
+        Ok(Outcome::Forwarded(None))
+    }
+
     /// Reads the event again. Its sender was checked before it was queued.
     fn read(&self, query: &Query<'_>, message: &Message) -> Result<Option<Event>, RedriveError> {
-        let body = message.bytes().ok_or(RedriveError::Message)?;
-        let (sdk_app_id, command) = (query.sdk_app_id()?, query.command()?);
-        let Command::Kept(command) = command else {
+        self.check(query)?;
+        let Command::Kept(command) = query.command()? else {
             return Err(RedriveError::NotOurs);
         };
-        if sdk_app_id != self.sdk_app_id {
-            return Err(RedriveError::NotOurs);
-        }
-        let origin = Origin::new(query, sdk_app_id, message.received_at)?;
+        let body = message.bytes().ok_or(RedriveError::Message)?;
+        let origin = Origin::new(query, self.sdk_app_id, message.received_at)?;
         Ok(Event::parse(command, &body, &origin)?)
+    }
+
+    fn check(&self, query: &Query<'_>) -> Result<(), RedriveError> {
+        if query.sdk_app_id()? == self.sdk_app_id { Ok(()) } else { Err(RedriveError::NotOurs) }
     }
 }
 
@@ -94,6 +130,12 @@ pub enum RedriveError {
     /// Its body can't be read.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// It is to be passed on, and there is no receiver behind.
+    #[error("FORWARD_URL: expected the receiver behind, as the message is to be passed on")]
+    NoReceiver,
+    /// The receiver behind did not take it.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// The table did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),

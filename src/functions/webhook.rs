@@ -3,28 +3,35 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use lambda_http::http::{Method, Response};
 use lambda_http::{Body, Request};
 use tokio::time::Instant;
 
-use super::{BODY_MAX_BYTES, Outcome, Refusal};
+use super::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
 use crate::aws::Timeouts;
-use crate::callback::{self, BodyError, Command, Kept, Origin, Query, Sender, Verifier};
+use crate::callback::{self, BodyError, Command, Origin, Query, Sender, Verifier};
 use crate::event::Event;
+use crate::forward::{ForwardError, Forwarder, MARK};
 use crate::log::{Record, causes};
-use crate::queue::{Message, Queue, QueueError};
-use crate::store::{Store, StoreError};
+use crate::queue::{Message, Pending, Queue, QueueError};
+use crate::store::{Applied, Store, StoreError};
 
-/// Chat waits 2 s; the gateway and the network need some of it. Counted from the start of the handler, the table has
-/// until the first of these, the queue until the second, and the answer leaves by 1.5 s.
-const TABLE_BUDGET: Duration = Duration::from_millis(900);
+/// Chat waits 2 s; the gateway and the network need some of it. Counted from the start of the handler, the table and
+/// the receiver behind have until the first of these, or the second where nothing is kept; the queues until the last,
+/// as a decision has. The answer leaves by 1.5 s.
+const KEEP_BUDGET: Duration = Duration::from_millis(900);
+const PASS_BUDGET: Duration = Duration::from_millis(1000);
 const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
 /// An attempt is ended by the budget alone.
-pub const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: TABLE_BUDGET };
+pub const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: KEEP_BUDGET };
 
-/// The queue has at least 0.4 s.
+/// The queues have at least 0.3 s.
 pub const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
+
+/// For a connection to the receiver behind.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
 
 /// Receives callbacks.
 #[derive(Debug)]
@@ -32,8 +39,19 @@ pub struct Webhook {
     sdk_app_id: u64,
     verifier: Verifier,
     store: Store,
-    queue: Option<Queue>,
+    behind: Behind,
     is_cold: AtomicBool,
+}
+
+/// Where callbacks go beside the table, each of it optional.
+#[derive(Debug, Default)]
+pub struct Behind {
+    /// For what can't be stored in time; without it such an event is answered 503.
+    pub retry_queue: Option<Queue>,
+    /// The receiver behind.
+    pub forwarder: Option<Forwarder>,
+    /// For what the receiver behind does not take.
+    pub forward_queue: Option<Queue>,
 }
 
 /// A callback whose sender is accepted.
@@ -47,21 +65,10 @@ struct Callback<'a> {
     start: Instant,
 }
 
-/// What has become of a callback.
-#[derive(Debug)]
-struct Handled {
-    result: Result<Outcome, Refusal>,
-    event: Option<Event>,
-    /// What failed underneath.
-    errors: Vec<String>,
-    /// What no queue took.
-    lost: Option<Message>,
-}
-
 impl Webhook {
-    /// Puts the parts together. Without a queue, an event that can't be stored in time is answered 503.
-    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, queue: Option<Queue>) -> Self {
-        Self { sdk_app_id, verifier, store, queue, is_cold: AtomicBool::new(true) }
+    /// Puts the parts together.
+    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, behind: Behind) -> Self {
+        Self { sdk_app_id, verifier, store, behind, is_cold: AtomicBool::new(true) }
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.
@@ -97,89 +104,192 @@ impl Webhook {
             return Err(Refusal::OtherApplication);
         }
         let sender = self.verifier.verify(query.sign()?, query.request_time()?, now)?;
+        if request.headers().contains_key(MARK) {
+            return Err(Refusal::Loop);
+        }
         let command = query.command()?;
         let origin = Origin::new(query, self.sdk_app_id, now)?;
         Ok(Callback { query, command, sender, origin, body, start })
     }
 
     async fn handle(&self, callback: &Callback<'_>) -> Handled {
-        let Command::Kept(command) = callback.command else {
-            return Handled::new(Ok(Outcome::Ignored));
-        };
-        self.keep(command, callback).await
+        match callback.command {
+            Command::Kept(command) => match Event::parse(command, callback.body, &callback.origin) {
+                Ok(Some(event)) => self.keep(event, callback).await,
+                Ok(None) => self.pass_on(callback).await,
+                Err(error) => self.refuse(error, callback).await,
+            },
+            Command::Other => self.pass_on(callback).await,
+            Command::Decision => self.decide(callback).await,
+        }
     }
 
-    /// Brings a command that is kept to the table, or to the queue.
-    async fn keep(&self, command: Kept, callback: &Callback<'_>) -> Handled {
-        let event = match Event::parse(command, callback.body, &callback.origin) {
-            Ok(Some(event)) if !event.is_empty() => event,
-            Ok(event) => return Handled { event, ..Handled::new(Ok(Outcome::Ignored)) },
-            Err(error) => return self.unreadable(error, callback).await,
-        };
-        let handled = match self.store.apply(&event, callback.start + TABLE_BUDGET).await {
-            Ok(applied) => {
+    /// Brings an event to the table and to the receiver behind at the same time, and to the queues what is owed then.
+    async fn keep(&self, event: Event, callback: &Callback<'_>) -> Handled {
+        let (table, forward) =
+            tokio::join!(self.write(&event, callback), self.forward(callback, KEEP_BUDGET));
+        let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
+        let mut owed = handled.owed_to(forward.as_ref());
+        match table {
+            Some(Ok(applied)) => {
+                handled.result = Ok(Outcome::Applied(applied));
                 if applied.has_leftovers {
-                    // For `redrive` to sweep. A sweep that fails is no failure: `reconcile` finishes it.
-                    self.enqueue(&callback.message(), callback).await.ok();
+                    // For `redrive` to sweep. One that is not queued is no failure: `reconcile` sweeps too.
+                    self.enqueue(Pending::Table, callback).await.ok();
                 }
-                Handled::new(Ok(Outcome::Applied(applied)))
             }
-            Err(error) => self.not_stored(&error, callback).await,
-        };
-        Handled { event: Some(event), ..handled }
+            Some(Err(error)) => {
+                handled.result = Ok(Outcome::Queued);
+                handled.errors.push(causes(&error));
+                owed.push(Pending::Table);
+            }
+            None => {}
+        }
+        self.settle(handled, &owed, callback).await
     }
 
-    /// Queues an event that could not be stored.
-    async fn not_stored(&self, error: &StoreError, callback: &Callback<'_>) -> Handled {
-        let message = callback.message();
-        let table_error = causes(error);
-        match self.enqueue(&message, callback).await {
-            Ok(()) => Handled { errors: vec![table_error], ..Handled::new(Ok(Outcome::Queued)) },
-            Err(error) => Handled {
-                errors: vec![table_error, causes(&error)],
-                lost: Some(message),
-                ..Handled::new(Err(Refusal::Unavailable))
+    /// Passes on what is not kept. Without a receiver behind it is answered OK.
+    async fn pass_on(&self, callback: &Callback<'_>) -> Handled {
+        let forward = self.forward(callback, PASS_BUDGET).await;
+        let mut handled = Handled::new(Ok(Outcome::Ignored));
+        let owed = handled.owed_to(forward.as_ref());
+        match forward {
+            None => return handled,
+            Some(Ok(json)) => handled.result = Ok(Outcome::Forwarded(json)),
+            Some(Err(_)) => handled.result = Ok(Outcome::Queued),
+        }
+        let mut handled = self.settle(handled, &owed, callback).await;
+        handled.lost.iter_mut().for_each(Message::drop_body);
+        handled
+    }
+
+    /// Hands a decision through, which is the receiver's behind alone. Without one, OK means that all is allowed.
+    async fn decide(&self, callback: &Callback<'_>) -> Handled {
+        match self.forward(callback, QUEUE_BUDGET).await {
+            None => Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) },
+            Some(Ok(Some(json))) => {
+                let forwarded = Some(Forwarded::Ok);
+                Handled { forwarded, ..Handled::new(Ok(Outcome::Forwarded(Some(json)))) }
+            }
+            Some(no_decision) => Handled {
+                forwarded: Some(Forwarded::Failed),
+                errors: no_decision.err().iter().map(|error| causes(error)).collect(),
+                ..Handled::new(Err(Refusal::Undecided))
             },
         }
     }
 
-    /// Queues a genuine body that can't be read: it ends up in the dead-letter queue, where an alarm reports it.
-    async fn unreadable(&self, error: BodyError, callback: &Callback<'_>) -> Handled {
-        let refused = |error| Handled::new(Err(Refusal::Body(error)));
-        if callback.sender == Sender::Anonymous || error == BodyError::OtherCommand {
-            return refused(error);
+    /// Refuses a body that can't be read. A genuine one is passed on, and queued: it ends up in the dead-letter queue,
+    /// where an alarm reports it.
+    async fn refuse(&self, error: BodyError, callback: &Callback<'_>) -> Handled {
+        let is_queued = callback.sender == Sender::Genuine && error != BodyError::OtherCommand;
+        let mut handled = Handled::new(Err(Refusal::Body(error)));
+        if !is_queued {
+            return handled;
         }
-        let message = callback.message();
-        match self.enqueue(&message, callback).await {
-            Ok(()) | Err(QueueError::Missing) => refused(error),
-            Err(queue_error) => {
-                Handled { errors: vec![causes(&queue_error)], lost: Some(message), ..refused(error) }
-            }
+        let forward = self.forward(callback, KEEP_BUDGET).await;
+        let mut owed = handled.owed_to(forward.as_ref());
+        if self.behind.retry_queue.is_some() {
+            owed.push(Pending::Table);
         }
+        self.settle(handled, &owed, callback).await
     }
 
-    async fn enqueue(&self, message: &Message, callback: &Callback<'_>) -> Result<(), QueueError> {
-        let queue = self.queue.as_ref().ok_or(QueueError::Missing)?;
-        queue.send(message, callback.start + QUEUE_BUDGET).await
+    /// Writes an event; `None` where it says nothing.
+    async fn write(&self, event: &Event, callback: &Callback<'_>) -> Option<Result<Applied, StoreError>> {
+        if event.is_empty() {
+            return None;
+        }
+        Some(self.store.apply(event, callback.start + KEEP_BUDGET).await)
+    }
+
+    /// Posts a callback to the receiver behind, if there is one.
+    async fn forward(
+        &self,
+        callback: &Callback<'_>,
+        budget: Duration,
+    ) -> Option<Result<Option<String>, ForwardError>> {
+        let forwarder = self.behind.forwarder.as_ref()?;
+        Some(forwarder.try_post(&callback.forward_query(), callback.body, callback.start + budget).await)
+    }
+
+    /// Queues what is owed. What no queue takes is lost: it goes into the log.
+    async fn settle(&self, mut handled: Handled, owed: &[Pending], callback: &Callback<'_>) -> Handled {
+        let queued = join_all(owed.iter().map(|pending| self.enqueue(*pending, callback))).await;
+        for (pending, queued) in owed.iter().zip(queued) {
+            let Err(error) = queued else { continue };
+            handled.errors.push(causes(&error));
+            handled.lost.push(callback.message(*pending));
+            if *pending == Pending::Forward {
+                handled.forwarded = Some(Forwarded::Failed);
+            }
+            handled.result = handled.result.and(Err(Refusal::Unavailable));
+        }
+        handled
+    }
+
+    async fn enqueue(&self, pending: Pending, callback: &Callback<'_>) -> Result<(), QueueError> {
+        let queue = match pending {
+            Pending::Table => &self.behind.retry_queue,
+            Pending::Forward => &self.behind.forward_queue,
+        };
+        let queue = queue.as_ref().ok_or(QueueError::Missing)?;
+        queue.send(&callback.message(pending), callback.start + QUEUE_BUDGET).await
     }
 }
 
 impl Callback<'_> {
-    fn message(&self) -> Message {
+    fn message(&self, pending: Pending) -> Message {
         Message {
+            pending,
             unsigned: self.sender == Sender::Anonymous,
             ..Message::new(self.origin.received_at, self.query.without(&["Sign"]), self.body)
         }
     }
+
+    /// The query as it came. What was not checked is not passed on as if it were signed.
+    fn forward_query(&self) -> String {
+        let unchecked: &[&str] = match self.sender {
+            Sender::Genuine => &[],
+            Sender::Anonymous => &["Sign", "RequestTime"],
+        };
+        self.query.without(unchecked)
+    }
+}
+
+/// What has become of a callback.
+#[derive(Debug)]
+struct Handled {
+    result: Result<Outcome, Refusal>,
+    event: Option<Event>,
+    forwarded: Option<Forwarded>,
+    /// What failed underneath.
+    errors: Vec<String>,
+    /// What no queue took.
+    lost: Vec<Message>,
+    /// Whether somebody should look, though it is answered OK.
+    is_warning: bool,
 }
 
 impl Handled {
     fn new(result: Result<Outcome, Refusal>) -> Self {
-        Self { result, event: None, errors: Vec::new(), lost: None }
+        Self { result, event: None, forwarded: None, errors: Vec::new(), lost: Vec::new(), is_warning: false }
+    }
+
+    /// Notes what has become of forwarding, and tells what is still owed to the receiver behind.
+    fn owed_to(&mut self, forward: Option<&Result<Option<String>, ForwardError>>) -> Vec<Pending> {
+        let Some(Err(error)) = forward else {
+            self.forwarded = forward.map(|_| Forwarded::Ok);
+            return Vec::new();
+        };
+        self.forwarded = Some(Forwarded::Queued);
+        self.errors.push(causes(error));
+        vec![Pending::Forward]
     }
 
     fn response(&self) -> Response<Body> {
         match &self.result {
+            Ok(Outcome::Forwarded(Some(json))) => callback::hand_through(json.clone()),
             Ok(_) => callback::ok(),
             Err(refusal) => callback::fail(refusal.code(), &refusal.to_string()),
         }
@@ -187,9 +297,11 @@ impl Handled {
 
     fn record(&self, query: &Query<'_>, cold_start: bool) -> Record {
         let (level, outcome) = match &self.result {
-            _ if self.lost.is_some() => ("ERROR", "lost"),
+            _ if !self.lost.is_empty() => ("ERROR", "lost"),
             Ok(Outcome::Queued) => ("WARN", "queued"),
+            Ok(outcome) if self.is_warning => ("WARN", outcome.name()),
             Ok(outcome) => ("INFO", outcome.name()),
+            Err(Refusal::Undecided) => ("WARN", "undecided"),
             Err(_) => ("WARN", "rejected"),
         };
         let refusal = self.result.as_ref().err();
@@ -199,6 +311,7 @@ impl Handled {
             error_code: refusal.map_or(0, |refusal| refusal.code().error_code()),
             error_info: refusal.map(ToString::to_string),
             cold_start,
+            forward: self.forwarded,
             error: (!self.errors.is_empty()).then(|| self.errors.join("; ")),
             event: self.lost.clone(),
             ..Record::new(query).about(self.event.as_ref())

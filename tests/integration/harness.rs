@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{
-    Aws, GroupKey, Queue, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook, WebhookSettings,
-    webhook,
+    Aws, Behind, Forwarder, GroupKey, Queue, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook,
+    WebhookSettings, webhook,
 };
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
@@ -52,13 +52,19 @@ impl Table {
         let settings = WebhookSettings::from_env(&read).unwrap();
         let aws = Aws::new(settings.aws);
         let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
-        let queue = settings.retry_queue_url.map(|url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url));
-        Webhook::new(settings.sdk_app_id, settings.verifier, store, queue)
+        let queue = |url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url);
+        let forwarder = |url| Forwarder::new(url, aws.http(webhook::FORWARD_CONNECT_TIMEOUT));
+        let behind = Behind {
+            retry_queue: settings.retry_queue_url.map(queue),
+            forwarder: settings.forward_url.map(forwarder),
+            forward_queue: settings.forward_queue_url.map(queue),
+        };
+        Webhook::new(settings.sdk_app_id, settings.verifier, store, behind)
     }
 
     /// The function that finishes what the receiver queued.
     pub fn redrive(&self) -> Redrive {
-        Redrive::new(SDK_APP_ID, self.store())
+        Redrive::new(SDK_APP_ID, self.store(), None, None)
     }
 
     /// A store on this table that takes its time.

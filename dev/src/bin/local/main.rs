@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chat_groups::{
-    Attributes, Aws, Group, GroupKey, Kept, Store, Token, Webhook, WebhookSettings, causes, text_of, webhook,
+    Attributes, Aws, Behind, Group, GroupKey, Kept, Store, Token, Webhook, WebhookSettings, causes, text_of,
+    webhook,
 };
 use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
@@ -65,7 +66,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let settings = WebhookSettings::from_env(&env)?;
     let aws = Aws::new(settings.aws);
     let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
-    let webhook = Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), None));
+    let webhook =
+        Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), Behind::default()));
     let server = tokio::spawn(server::serve(listener, webhook, show::callback));
 
     let app_id: u64 = setting("SDK_APP_ID").parse()?;
