@@ -81,8 +81,7 @@ async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         match event {
             Lost::Event(event) => {
                 let queue = if event["pending"] == "forward" { &forward } else { &retry };
-                let message = lines::to_message(&event)?;
-                client.send_message().queue_url(&queue.url).message_body(&message).send().await?;
+                send(&client, queue, &lines::to_message(&event)?).await?;
                 tally.lost_events += 1;
                 println!("lost event   {} -> {}", described(&event), queue.name);
             }
@@ -93,9 +92,15 @@ async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         }
     }
     for queue in [&retry, &forward] {
-        move_dead_letters(&client, queue, tally).await?;
+        let moved = move_dead_letters(&client, queue, tally).await;
+        moved.map_err(|error| format!("dead letters of the {}: {}", queue.name, causes(error.as_ref())))?;
     }
     Ok(())
+}
+
+async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {
+    let sent = client.send_message().queue_url(&queue.url).message_body(message).send().await;
+    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, causes(&error)))
 }
 
 /// Sends each dead letter to its queue and deletes it then: interrupted, it may be in both, which does no harm.
@@ -109,7 +114,7 @@ async fn move_dead_letters(client: &Client, queue: &Queue, tally: &mut Tally) ->
         }
         for message in received.messages() {
             let body = message.body().unwrap_or_default();
-            client.send_message().queue_url(&queue.url).message_body(body).send().await?;
+            send(client, queue, body).await?;
             let handle = message.receipt_handle().unwrap_or_default();
             client.delete_message().queue_url(&queue.dead_letters_url).receipt_handle(handle).send().await?;
             tally.dead_letters += 1;
