@@ -72,9 +72,10 @@ class PutBack(unittest.TestCase):
         self.assertIn("\\ufffe\\uffff", self.queues.receive()[0]["Body"])
 
     def test_the_lines_may_be_an_array_of_strings_as_the_aws_cli_prints_them(self):
-        without_pending = message()
+        without_pending = message(received_at=1_682_914_763_000)
         code, said = self.put_back(json.dumps([line(event=without_pending), json.dumps({"outcome": "queued"})]))
         self.assertEqual(code, 0, said)
+        self.assertIn("received 2023-05-01T04:19:23.000Z", said)
         self.assertEqual(self.bodies("RetryQueue"), [without_pending])
 
     def test_dead_letters_go_back_each_into_its_own_queue(self):

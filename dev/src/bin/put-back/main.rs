@@ -131,13 +131,18 @@ fn described(message: &Value) -> String {
         let mut pairs = form_urlencoded::parse(query.as_bytes());
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     };
-    let received_at = message["received_at"].as_i64().map(DateTime::from_millis);
-    let received_at = received_at.and_then(|time| time.fmt(DateTimeFormat::DateTime).ok());
+    let received_at = message["received_at"].as_i64().and_then(timestamp);
     format!(
         "{}, received {}",
         parameter("CallbackCommand").as_deref().unwrap_or("(no command)"),
         received_at.as_deref().unwrap_or("(no time)")
     )
+}
+
+/// With three digits of milliseconds, always.
+fn timestamp(milliseconds: i64) -> Option<String> {
+    let seconds = DateTime::from_secs(milliseconds.div_euclid(1000)).fmt(DateTimeFormat::DateTime).ok()?;
+    Some(format!("{}.{:03}Z", seconds.trim_end_matches('Z'), milliseconds.rem_euclid(1000)))
 }
 
 fn setting(name: &str) -> Result<String, String> {
