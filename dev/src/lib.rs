@@ -1,6 +1,7 @@
 //! What the local run, the tests, the soak and the benchmark share. It never enters a function.
 
 pub mod function;
+pub mod page;
 pub mod proxy;
 pub mod queue;
 pub mod samples;

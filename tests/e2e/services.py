@@ -25,10 +25,11 @@ class LocalRun:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        env = os.environ | {"PORT": "0", "DYNAMODB_PORT": "0"}
+        env = os.environ | {"PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
             [ROOT / "target/debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
+        self.page_url = self.printed(r"^Page\s+(\S+)")
         self.url = self.printed(r"^Receiver\s+(\S+)")
         self.dynamodb_url = self.printed(r"^DynamoDB\s+(\S+)")
         self.printed("(Serving until)")

@@ -15,9 +15,10 @@ use chat_groups::aws::{Aws, Patience};
 use chat_groups::callback::AFTER_CREATE_GROUP;
 use chat_groups::item;
 use chat_groups::reader::Group;
-use chat_groups::reply::causes;
+use chat_groups::reply::{Record, causes};
 use chat_groups::signature::Token;
 use chat_groups::store::Store;
+use chat_groups_dev::page::{Feed, Page, Sender, Table};
 use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -35,10 +36,13 @@ const SAMPLE_EVENT_TIME: u64 = 1_670_574_414_123;
 /// The token of the vendor's own signature example.
 const SAMPLE_TOKEN: &str = "xxxxyyyy";
 
+const NO_TOKEN: &str = "CALLBACK_TOKENS: expected a token";
+
 const DATA_FILE: &str = "target/local/groups.db";
 
 /// Settings that the environment may replace.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
+    ("PAGE_PORT", "8789"),
     ("PORT", "8787"),
     ("DYNAMODB_HOST", "127.0.0.1"),
     ("DYNAMODB_PORT", "8788"),
@@ -59,6 +63,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
+    let page = listen("127.0.0.1", "PAGE_PORT").await?;
+    println!("Page       http://{}/", page.local_addr()?);
     let listener = listen("127.0.0.1", "PORT").await?;
     let dynamodb = listen(&setting("DYNAMODB_HOST"), "DYNAMODB_PORT").await?;
     let url = format!("http://{}/", listener.local_addr()?);
@@ -68,11 +74,20 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let env = move |name: &str| environment(name, &dynamodb_url);
     let webhook = Arc::new(Webhook::from_env(&env)?);
-    let server = tokio::spawn(server::serve(listener, webhook, show::callback));
+    let feed = Feed::default();
+    let published = feed.clone();
+    let report = move |record: &Record, body: &[u8]| {
+        show::callback(record);
+        published.publish(record, body);
+    };
+    let server = tokio::spawn(server::serve(listener, webhook, report));
 
     let app_id: u64 = setting("SDK_APP_ID").parse()?;
     let token = setting("CALLBACK_TOKENS");
     let token = token.split_whitespace().next().unwrap_or_default();
+    let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
+    let table = Table::new(Aws::from_env(&env)?.dynamodb(PATIENCE), database::TABLE_NAME.to_owned(), app_id);
+    tokio::spawn(Page::local(table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!("DynamoDB   {}   table {}, kept in {DATA_FILE}", env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
 
@@ -103,7 +118,7 @@ fn shown(token: &str) -> &str {
 /// Posts the vendor's sample as Chat would sign it, and shows and checks what comes of it.
 async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Result<(), Box<dyn Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
-    let sign = Token::new(token).ok_or("CALLBACK_TOKENS: expected a token")?.sign(&now);
+    let sign = Token::new(token).ok_or(NO_TOKEN)?.sign(&now);
     let target = format!(
         "{url}?CallbackCommand={AFTER_CREATE_GROUP}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
          &RequestTime={now}&SdkAppid={app_id}&Sign={sign}&contenttype=json"
