@@ -64,7 +64,8 @@ export class Rows {
     this.frame = null;
     const height = this.rowHeight();
     if (!height) return;
-    const above = Math.floor(this.place.scrollTop / height);
+    const at = this.place.scrollTop;
+    const above = Math.floor(at / height);
     const first = Math.max(0, Math.min(above, this.items.length) - OVERSCAN);
     const last = Math.min(this.items.length, above + Math.ceil(this.place.clientHeight / height) + OVERSCAN);
     const focused = this.body.contains(document.activeElement) ? this.active : null;
@@ -73,7 +74,10 @@ export class Rows {
     this.bottom.style.height = `${(this.items.length - last) * height}px`;
     this.rove(above);
     // A row that was drawn anew, or moved, has lost the focus on the way.
-    if (focused !== null && !this.body.contains(document.activeElement)) this.focus(focused);
+    if (focused === null) return;
+    if (!this.body.contains(document.activeElement)) this.focus(focused);
+    // Removing the focused row makes the browser lay out a table that is too short for a moment.
+    if (this.place.scrollTop !== at) this.place.scrollTop = at;
   }
 
   /** The height is the style sheet's, so that a phone may have a larger one. */
