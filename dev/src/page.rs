@@ -164,7 +164,9 @@ async fn send(
 ) -> Result<Json<sender::Answer>, Trouble> {
     let run = page.run.ok_or(Trouble::missing("a local run"))?;
     let answer = run.sender.send(&callback.command, callback.body).await;
-    answer.map(Json).map_err(|error| Trouble::new("not_sent", format!("The receiver gave no answer: {error}.")))
+    answer
+        .map(Json)
+        .map_err(|error| Trouble::new("not_sent", format!("The receiver gave no answer: {error}.")))
 }
 
 fn parameter(query: Option<&str>, name: &str) -> Result<String, Trouble> {

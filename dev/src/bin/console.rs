@@ -41,18 +41,22 @@ async fn run() -> Result<(), Box<dyn Error>> {
 }
 
 async fn table() -> Result<Table, Box<dyn Error>> {
-    let name = setting("TABLE_NAME")
-        .ok_or("TABLE_NAME: expected the table's name; `make console TABLE_NAME=…`, or see the stack's outputs")?;
+    let name = setting("TABLE_NAME").ok_or(
+        "TABLE_NAME: expected the table's name; `make console TABLE_NAME=…`, or see the stack's outputs",
+    )?;
     let client = Aws::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
     let client = client.dynamodb(PATIENCE);
     if let Some(sdk_app_id) = setting("SDK_APP_ID") {
-        let number = sdk_app_id.parse().map_err(|_| "SDK_APP_ID: expected the application's SdkAppid, decimal")?;
+        let number =
+            sdk_app_id.parse().map_err(|_| "SDK_APP_ID: expected the application's SdkAppid, decimal")?;
         return Ok(Table::new(client, name, number));
     }
     match Table::of_first_items(client, name).await {
         Ok(Some(table)) => Ok(table),
         Ok(None) => Err("the table is empty; set SDK_APP_ID to look at it anyway".into()),
-        Err(trouble) => Err(format!("{trouble}\nSDK_APP_ID is not set, so it was looked for in the table.").into()),
+        Err(trouble) => {
+            Err(format!("{trouble}\nSDK_APP_ID is not set, so it was looked for in the table.").into())
+        }
     }
 }
 

@@ -12,8 +12,8 @@ const OUTCOMES = {
   rejected: "bad", lost: "bad", undecided: "bad", failed: "bad",
 };
 
-/** One callback. Its body is read when it is unfolded. */
-export function line(arrival) {
+/** One callback, with a link to its group where that is not what is shown. Its body is read when it is unfolded. */
+export function line(arrival, isOfShownGroup = false) {
   const body = element("pre", { class: "body", hidden: true, tabindex: 0 });
   const button = element("button", { type: "button", class: "unfold", "aria-expanded": "false" },
     element("span", { class: "when" }, clock(Date.parse(arrival.timestamp))),
@@ -26,7 +26,7 @@ export function line(arrival) {
     button,
     element("p", { class: "of" },
       element("span", { class: `badge outcome ${OUTCOMES[arrival.outcome] ?? ""}` }, outside(arrival.outcome)),
-      arrival.group_id && element("a", { href: groupAddress(arrival.group_id) }, outside(arrival.group_id))),
+      !isOfShownGroup && arrival.group_id && element("a", { href: groupAddress(arrival.group_id) }, outside(arrival.group_id))),
     why && element("p", { class: "why" }, code, outside(why)),
     body);
   made.dataset.id = arrival.id;

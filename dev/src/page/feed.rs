@@ -15,6 +15,9 @@ use tokio::sync::watch;
 const KEPT_MAX: usize = 2_000;
 const KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// How many lines a viewer who comes late is sent: as many as the page shows.
+const SENT_MAX: usize = 500;
+
 /// The callbacks of this run. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Feed {
@@ -94,7 +97,7 @@ impl Feed {
 
     fn after(&self, last: u64) -> Vec<(u64, Value)> {
         let kept = self.kept();
-        let new = kept.arrivals.iter().rev().take_while(|arrival| arrival.id > last);
+        let new = kept.arrivals.iter().rev().take(SENT_MAX).take_while(|arrival| arrival.id > last);
         let mut lines: Vec<_> = new.map(|arrival| (arrival.id, arrival.line.clone())).collect();
         lines.reverse();
         lines

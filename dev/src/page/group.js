@@ -93,17 +93,19 @@ export class Group {
     byId("group-more").hidden = Object.keys(details).length === 0;
     const left = members.filter((member) => member.left).length;
     const here = number(members.length - left);
-    byId("members-title").textContent = `Members: ${here}${left ? `, and ${number(left)} who left` : ""}`;
+    const who = `${here}${left ? `, and ${number(left)} who left` : ""}`;
+    byId("members-title").textContent = `Members: ${row.type === "AVChatRoom" ? "not kept of an AVChatRoom" : who}`;
     byId("members-rows").hidden = members.length === 0;
     this.members.show(members);
     this.history(history);
   }
 
-  /** Lines that are shown already stay, with whatever is unfolded in them. */
+  /** Newest first: what is shown already stays, with whatever is unfolded in it. */
   history(arrivals = []) {
     const list = byId("history");
-    const shown = new Map([...list.children].map((child) => [child.dataset.id, child]));
-    list.replaceChildren(...arrivals.map((arrival) => shown.get(String(arrival.id)) ?? line(arrival)));
+    if (arrivals.length === 0) list.replaceChildren();
+    const newest = Number(list.firstElementChild?.dataset.id ?? 0);
+    list.prepend(...arrivals.filter(({ id }) => id > newest).map((arrival) => line(arrival, true)));
     byId("history-part").hidden = this.about.mode !== "run";
     byId("history-none").hidden = arrivals.length > 0;
   }

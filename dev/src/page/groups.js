@@ -39,6 +39,7 @@ export class Groups {
     this.all = new Map();
     this.found = null;
     this.stale = new Set();
+    this.fresh = new Set();
     this.rows = new Rows(byId("groups-rows"), {
       label: "Groups", columns: COLUMNS, draw, key: (row) => row.group_id, sort: { by: "changed", down: true },
     });
@@ -106,11 +107,14 @@ export class Groups {
     const listing = new AbortController();
     this.listing = listing;
     this.all.clear();
+    this.fresh.clear();
     this.buttons(true);
     this.trouble(null);
     try {
       for await (const read of lines("/api/groups", listing.signal)) {
-        for (const row of read.rows) this.all.set(row.group_id, searchable(row));
+        // What was read again meanwhile is newer than this page of the Scan may be.
+        const rows = read.rows.filter((row) => !this.fresh.has(row.group_id));
+        for (const row of rows) this.all.set(row.group_id, searchable(row));
         this.read = read;
         this.show();
       }
@@ -145,6 +149,7 @@ export class Groups {
       for (const next of this.stale) {
         this.stale.delete(next);
         const row = await ask("/api/row", { group_id: next });
+        this.fresh.add(next);
         if (row.state === "there") this.all.set(next, searchable(row));
         else this.all.delete(next);
       }

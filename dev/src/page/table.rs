@@ -201,7 +201,9 @@ impl Scan {
         let rows = self.rows(page.items.unwrap_or_default());
         let Read { pages, items, units, hidden } = &self.read;
         let is_done = self.is_done();
-        Ok(json!({ "rows": rows, "pages": pages, "items": items, "units": units, "hidden": hidden, "done": is_done }))
+        Ok(
+            json!({ "rows": rows, "pages": pages, "items": items, "units": units, "hidden": hidden, "done": is_done }),
+        )
     }
 
     fn rows(&mut self, items: Vec<Attributes>) -> Vec<Value> {

@@ -37,7 +37,9 @@ impl Trouble {
             ),
             "AccessDeniedException" => Self::new(
                 "no_rights",
-                format!("These credentials lack the right dynamodb:{action} on the table {table}. AWS says: {said}"),
+                format!(
+                    "These credentials lack the right dynamodb:{action} on the table {table}. AWS says: {said}"
+                ),
             ),
             "UnrecognizedClientException"
             | "InvalidSignatureException"
@@ -45,14 +47,18 @@ impl Trouble {
             | "IncompleteSignatureException"
             | "MissingAuthenticationTokenException" => Self::new(
                 "no_credentials",
-                format!("AWS does not accept these credentials. Export new ones and start again. AWS says: {said}"),
+                format!(
+                    "AWS does not accept these credentials. Export new ones and start again. AWS says: {said}"
+                ),
             ),
             "ProvisionedThroughputExceededException"
             | "ThrottlingException"
             | "ThrottlingError"
             | "RequestLimitExceeded" => Self::new(
                 "throttled",
-                format!("The table {table} is throttled: it gets more requests than it takes. Try again in a moment."),
+                format!(
+                    "The table {table} is throttled: it gets more requests than it takes. Try again in a moment."
+                ),
             ),
             "ValidationException" => Self::new(
                 "other_table",

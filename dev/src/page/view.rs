@@ -109,7 +109,8 @@ fn row(group: &Attributes, members: Option<u64>) -> Value {
         "type": text(group, "type"),
         "name": text(group, "name"),
         "owner": text(group, "owner_account"),
-        "members": members,
+        // Of an AVChatRoom no member is kept, so that nobody is there to count.
+        "members": members.filter(|_| text(group, "type") != Some("AVChatRoom")),
         "created": time(group, "event_time"),
         "changed": newest_change(group),
         "destroyed": time(group, "destroyed_at"),
@@ -132,7 +133,8 @@ fn member(item: &Attributes, group: &Attributes) -> Option<Value> {
     if !is_member_item(item) || left.unwrap_or(since) < created {
         return None;
     }
-    let account = text(item, "account").or_else(|| text(item, "sk")?.split_once('#').map(|(_, account)| account))?;
+    let account =
+        text(item, "account").or_else(|| text(item, "sk")?.split_once('#').map(|(_, account)| account))?;
     Some(json!({
         "account": account,
         "role": if left.is_none() { role(item, Some(group), account) } else { None },
@@ -189,9 +191,11 @@ fn json(value: &AttributeValue) -> Value {
         },
         AttributeValue::Bool(value) => json!(value),
         AttributeValue::L(list) => list.iter().map(json).collect(),
-        AttributeValue::M(map) => {
-            map.iter().map(|(name, value)| (name.clone(), json(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        AttributeValue::M(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), json(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         AttributeValue::Ss(texts) | AttributeValue::Ns(texts) => json!(texts),
         AttributeValue::B(bytes) => json!(BASE64_STANDARD.encode(bytes)),
         AttributeValue::Null(_) => Value::Null,
