@@ -454,7 +454,7 @@ class Console(PageTest):
 
     def search(self, text):
         self.browser.fill("#search-text", text)
-        self.browser.wait_for_text("#groups-status", "found.")
+        self.browser.wait_for_text("#groups-status", "group found.")
 
     def test_query_and_get_item_are_all_it_takes_to_look_up(self):
         self.create(MemberList=accounts("ana", "yves"))

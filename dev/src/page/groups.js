@@ -24,7 +24,8 @@ function draw(row) {
     outside(row.name || row.group_id));
   const found = row.state === "there" ? row.found : row.state;
   return [
-    [name, element("span", { class: "id" }, outside(row.group_id)), found && element("span", { class: "badge" }, found)],
+    [name, element("span", { class: "under" },
+      element("span", { class: "id" }, outside(row.group_id)), found && element("span", { class: "badge" }, found))],
     row.type ? outside(row.type) : none(),
     row.owner ? outside(row.owner) : none(),
     row.members == null ? none() : number(row.members),
@@ -108,6 +109,7 @@ export class Groups {
     this.listing = listing;
     this.all.clear();
     this.fresh.clear();
+    this.read = null;
     this.buttons(true);
     this.trouble(null);
     try {
@@ -188,7 +190,7 @@ export class Groups {
 
   tellSearch(shown) {
     if (!this.text) return null;
-    if (!this.found) return `${count(shown, "group")} so far …`;
+    if (!this.found) return byId("groups-trouble").hidden ? "Looking …" : null;
     const { groups, truncated } = this.found.account;
     const account = groups.length
       ? ` The account “${this.text}” is in ${truncated ? "more than " : ""}${number(groups.length)}.` : "";
@@ -203,6 +205,7 @@ export class Groups {
       if (this.listing) return `Reading the table: ${count(this.all.size, "group")} so far …`;
       return this.text ? null : `${count(this.all.size, "group")}.`;
     }
+    if (!read && this.listing) return "Reading the table …";
     if (!read) return "A GroupId and an account are looked up. Names are found once all groups are listed.";
     const spent = `${count(read.items, "item")} read, ${number(read.units)} read units`;
     if (this.listing) return `Reading the table: ${count(this.all.size, "group")} so far, ${spent} …`;
@@ -222,8 +225,9 @@ function cost(size) {
   const how = "Listing all groups reads the whole table once (a Scan; it takes the right dynamodb:Scan).";
   if (!size) return `${how} It costs one read unit for each 8 KB, about $0.02 for a GB on demand in us-east-1. ` +
     "With the right dynamodb:DescribeTable its size would be shown here.";
-  const megabytes = (size.bytes / 1e6).toLocaleString(undefined, { maximumFractionDigits: 1 });
+  const [unit, bytes] = size.bytes < 1e6 ? ["kB", 1e3] : ["MB", 1e6];
+  const amount = `${number(Math.ceil(size.bytes / bytes))} ${unit}`;
   const dollars = size.dollars < 0.01 ? "less than 1 cent" : `about $${size.dollars.toFixed(2)}`;
-  return `${how} At the last count, up to six hours ago, it held ${count(size.items, "item")}, ${megabytes} MB: ` +
+  return `${how} At the last count, up to six hours ago, it held ${count(size.items, "item")}, ${amount}: ` +
     `${count(size.units, "read unit")}, ${dollars} on demand in us-east-1.`;
 }
