@@ -1,133 +1,123 @@
 //! The AWS clients, built from the environment that Lambda guarantees.
 //!
-//! The SDK's own chain of configuration sources takes milliseconds of every cold start to arrive
-//! at the same variables. Outside Lambda (profiles, SSO, instance roles) they have to be exported.
+//! The SDK's own chain of configuration sources takes milliseconds of every cold start to arrive at the same variables.
+
+mod dns;
+mod tls;
 
 use std::time::Duration;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
 
-use crate::config::{ConfigError, Environment, optional, required};
-use crate::lookup::Resolver;
-use crate::trust;
+pub(crate) use dns::Resolver;
+pub use tls::Trust;
 
-/// How long a client waits and how often it tries.
+use crate::config::AwsSettings;
+use crate::http::HttpClient;
+
+/// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection, its TLS handshake included.
     pub connect: Duration,
     /// For one attempt, its connection included.
     pub attempt: Duration,
-    /// The number of attempts.
-    pub attempts: u32,
-    /// The longest pause before the second attempt; it doubles with each.
-    pub backoff: Duration,
 }
 
 /// What all clients share: credentials, region, connections, trust.
 #[derive(Debug, Clone)]
 pub struct Aws {
-    credentials: Credentials,
-    region: Region,
-    dynamodb_endpoint: Option<String>,
-    sqs_endpoint: Option<String>,
+    settings: AwsSettings,
     http_client: SharedHttpClient,
     resolver: Resolver,
 }
 
 impl Aws {
-    /// Reads the AWS SDK's variables for credentials, region and endpoints.
-    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let text = |text: &str| Some(text.to_owned());
-        let endpoint = |variable| -> Result<Option<String>, ConfigError> {
-            match optional(env, variable, "a URL", text)? {
-                Some(url) => Ok(Some(url)),
-                None => optional(env, "AWS_ENDPOINT_URL", "a URL", text),
-            }
-        };
-        let credentials = Credentials::new(
-            required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", text)?,
-            required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", text)?,
-            optional(env, "AWS_SESSION_TOKEN", "a session token", text)?,
-            None,
-            "environment",
-        );
-        let region = optional(env, "AWS_DEFAULT_REGION", "an AWS region", text)?;
-        let region = Region::new(match region {
-            Some(region) => optional(env, "AWS_REGION", "an AWS region", text)?.unwrap_or(region),
-            None => required(env, "AWS_REGION", "an AWS region; Lambda sets it", text)?,
-        });
+    /// Nothing is connected yet.
+    pub fn new(settings: AwsSettings) -> Self {
         let resolver = Resolver::default();
-        Ok(Self {
-            credentials,
-            region,
-            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
-            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
-            http_client: trust::http_client(env, resolver.clone())?,
-            resolver,
-        })
+        let http_client = tls::http_client(&settings.trust, resolver.clone());
+        Self { settings, http_client, resolver }
     }
 
-    /// Begins to look up DynamoDB's address, for a request that will come soon.
+    /// Prefetches DynamoDB's address, for a request that will come soon.
     ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
-    pub fn look_up_dynamodb(&self) {
-        self.resolver.begin(&host(self.dynamodb_endpoint.as_deref(), &self.region));
+    pub fn prefetch_dynamodb(&self) {
+        self.resolver.prefetch(&host(self.settings.dynamodb_endpoint.as_deref(), &self.settings.region));
     }
 
     /// A client for the table.
-    pub fn dynamodb(&self, patience: Patience) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(self.credentials.clone())
-            // These credentials never change.
-            .identity_cache(IdentityCache::no_cache())
-            .region(self.region.clone())
-            .http_client(self.http_client.clone())
-            .timeout_config(patience.timeouts())
-            .retry_config(patience.retries())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_endpoint_url(self.dynamodb_endpoint.clone());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+    pub fn dynamodb(&self, timeouts: Timeouts) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config(timeouts, self.settings.dynamodb_endpoint.as_deref()))
     }
 
-    /// A client for the retry queue.
-    pub fn sqs(&self, patience: Patience) -> aws_sdk_sqs::Client {
-        let mut config = aws_sdk_sqs::Config::builder()
+    /// A client for the queues.
+    pub fn sqs(&self, timeouts: Timeouts) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
+    }
+
+    /// A client for servers that are not AWS's, which trusts the system's roots, or those that are set.
+    pub fn http(&self, connect_timeout: Duration) -> HttpClient {
+        HttpClient::new(self.settings.trust.clone(), connect_timeout)
+    }
+
+    fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
+        let settings = self.settings.clone();
+        let AwsSettings { access_key_id, secret_access_key, session_token, .. } = settings;
+        let credentials =
+            Credentials::new(access_key_id, secret_access_key, session_token, None, "environment");
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(timeouts.connect)
+            .operation_attempt_timeout(timeouts.attempt)
+            .build();
+        let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(self.credentials.clone())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
             // These credentials never change.
             .identity_cache(IdentityCache::no_cache())
-            .region(self.region.clone())
+            .region(Region::new(settings.region))
             .http_client(self.http_client.clone())
-            .timeout_config(patience.timeouts())
-            .retry_config(patience.retries())
+            .timeout_config(timeouts)
+            // The SDK's retries end after an outage: their quota is shared by the whole process, and only successes
+            // refill it.
+            .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_endpoint_url(self.sqs_endpoint.clone());
-        aws_sdk_sqs::Client::from_conf(config.build())
+        config.set_endpoint_url(endpoint.map(str::to_owned));
+        config.build()
     }
 }
 
-impl Patience {
-    fn timeouts(&self) -> TimeoutConfig {
-        TimeoutConfig::builder().connect_timeout(self.connect).operation_attempt_timeout(self.attempt).build()
-    }
-
-    fn retries(&self) -> RetryConfig {
-        RetryConfig::standard().with_max_attempts(self.attempts).with_initial_backoff(self.backoff)
+/// Whether a request that failed like this may succeed if it is sent again: it got no answer, one that can't be read, or
+/// one that tells of throttling, of a conflict, or of a fault of the service.
+pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ServiceError(context) => {
+            let (code, status) = (context.err().code().unwrap_or_default(), context.raw().status());
+            status.is_server_error()
+                || status.is_success()
+                || code == "TransactionConflictException"
+                || THROTTLING_ERRORS.contains(&code)
+                || TRANSIENT_ERRORS.contains(&code)
+        }
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        _ => false,
     }
 }
 
-/// The host that the SDK will most likely ask for. A wrong guess (China, a table's ARN) costs a lookup beside the one
+/// The host that the SDK will most likely ask for. A wrong guess (China, a FIPS endpoint) costs a lookup beside the one
 /// that is needed.
-fn host(endpoint: Option<&str>, region: &Region) -> String {
+fn host(endpoint: Option<&str>, region: &str) -> String {
     match endpoint {
         Some(url) => url.parse().ok().and_then(|url: Uri| url.host().map(str::to_owned)).unwrap_or_default(),
         None => format!("dynamodb.{region}.amazonaws.com"),
@@ -140,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_host_is_that_of_the_endpoint_or_of_aws() {
-        let host = |endpoint| host(endpoint, &Region::new("eu-west-1"));
+        let host = |endpoint| host(endpoint, "eu-west-1");
         assert_eq!(host(None), "dynamodb.eu-west-1.amazonaws.com");
         assert_eq!(host(Some("http://localhost:8000")), "localhost");
         assert_eq!(host(Some("https://[::1]:8000/path")), "[::1]");

@@ -1,136 +1,239 @@
-//! The settings, read once at the start from environment variables.
+//! The settings of every function: environment variables, read once at the start.
 
+use std::borrow::Cow;
 use std::env::VarError;
 use std::fmt;
 
-use crate::callback::decimal;
-use crate::signature::{TOKEN_MAX_CHARS, Token, Unsigned, Verifier};
+use thiserror::Error;
 
-/// How far RequestTime may lie from now where nothing is set, in seconds: what the vendor asks for.
+use crate::aws::Trust;
+use crate::callback::{TOKEN_MAX_CHARS, Token, Unsigned, Verifier, decimal};
+use crate::forward::ForwardUrl;
+
+/// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
 
 /// An environment to read: `std::env::var`, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
-/// What both functions have to know.
+/// The settings of `webhook`.
 #[derive(Debug, Clone)]
-pub struct Application {
-    /// `SDK_APP_ID`: the application's SdkAppid.
+pub struct WebhookSettings {
+    /// `SDK_APP_ID`.
     pub sdk_app_id: u64,
-    /// `TABLE_NAME`: the name or ARN of the table.
+    /// `TABLE_NAME`.
     pub table_name: String,
-}
-
-impl Application {
-    /// Reads the settings of both functions.
-    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            sdk_app_id: required(env, "SDK_APP_ID", "the application's SdkAppid, a decimal number", decimal)?,
-            table_name: required(env, "TABLE_NAME", "the name or ARN of a DynamoDB table", |text| {
-                let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-:/".contains(c);
-                text.chars().all(is_name).then(|| text.to_owned())
-            })?,
-        })
-    }
-}
-
-/// What only `webhook` has to know.
-#[derive(Debug, Clone)]
-pub struct Reception {
     /// `CALLBACK_TOKENS`, `ALLOW_UNSIGNED` and `MAX_REQUEST_AGE_SECONDS`: who is let in.
     pub verifier: Verifier,
-    /// `RETRY_QUEUE_URL`: the queue for what the table did not take.
+    /// `RETRY_QUEUE_URL`.
     pub retry_queue_url: Option<String>,
+    /// `FORWARD_URL`.
+    pub forward_url: Option<ForwardUrl>,
+    /// `FORWARD_QUEUE_URL`, else `RETRY_QUEUE_URL`.
+    pub forward_queue_url: Option<String>,
+    /// How to reach AWS.
+    pub aws: AwsSettings,
 }
 
-impl Reception {
-    /// Reads the settings of `webhook`.
+impl WebhookSettings {
+    /// Reads them.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let unsigned = optional(env, "ALLOW_UNSIGNED", "true, false or nothing", |text| match text {
-            "true" => Some(Unsigned::Accepted),
-            "false" => Some(Unsigned::Refused),
-            _ => None,
-        })?
-        .unwrap_or(Unsigned::Refused);
-        let expected = "one or two callback authentication tokens of 1 to 128 characters, separated by white space \
-                        (without any, ALLOW_UNSIGNED=true is needed)";
-        const { assert!(TOKEN_MAX_CHARS == 128) };
-        let tokens = optional(env, "CALLBACK_TOKENS", expected, |text| {
-            let tokens: Vec<Token> = text.split_whitespace().map(Token::new).collect::<Option<_>>()?;
-            (tokens.len() <= 2).then_some(tokens)
-        })?
-        .unwrap_or_default();
-        if tokens.is_empty() && unsigned == Unsigned::Refused {
-            return Err(ConfigError::new("CALLBACK_TOKENS", expected));
-        }
+        let queue = |variable| optional(env, variable, "the URL of an SQS queue", queue_url);
+        let retry_queue_url = queue("RETRY_QUEUE_URL")?;
         Ok(Self {
-            verifier: Verifier {
-                tokens,
-                unsigned,
-                max_age_seconds: optional(
-                    env,
-                    "MAX_REQUEST_AGE_SECONDS",
-                    "a whole number of seconds",
-                    decimal,
-                )?
-                .unwrap_or(DEFAULT_MAX_REQUEST_AGE_SECONDS),
-            },
-            retry_queue_url: optional(env, "RETRY_QUEUE_URL", "the URL of an SQS queue", |text| {
-                let is_url = text.starts_with("https://") || text.starts_with("http://");
-                is_url.then(|| text.to_owned())
-            })?,
+            sdk_app_id: sdk_app_id(env)?,
+            table_name: table_name(env)?,
+            verifier: verifier(env)?,
+            forward_url: forward_url(env)?,
+            forward_queue_url: queue("FORWARD_QUEUE_URL")?.or_else(|| retry_queue_url.clone()),
+            retry_queue_url,
+            aws: AwsSettings::from_env(env)?,
         })
     }
+}
+
+/// The settings of `redrive`.
+#[derive(Debug, Clone)]
+pub struct RedriveSettings {
+    /// `SDK_APP_ID`.
+    pub sdk_app_id: u64,
+    /// `TABLE_NAME`.
+    pub table_name: String,
+    /// `FORWARD_URL`.
+    pub forward_url: Option<ForwardUrl>,
+    /// The last of `CALLBACK_TOKENS`: it signs what is delivered late.
+    pub token: Option<Token>,
+    /// How to reach AWS.
+    pub aws: AwsSettings,
+}
+
+impl RedriveSettings {
+    /// Reads them.
+    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            sdk_app_id: sdk_app_id(env)?,
+            table_name: table_name(env)?,
+            forward_url: forward_url(env)?,
+            token: tokens(env, "one or two callback authentication tokens, or nothing")?.pop(),
+            aws: AwsSettings::from_env(env)?,
+        })
+    }
+}
+
+/// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
+#[derive(Clone)]
+pub struct AwsSettings {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<String>,
+    /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    pub region: String,
+    /// `AWS_ENDPOINT_URL_DYNAMODB`, else `AWS_ENDPOINT_URL`.
+    pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
+    pub sqs_endpoint: Option<String>,
+    /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
+    pub trust: Trust,
+}
+
+impl AwsSettings {
+    /// Reads them.
+    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
+        let text = |text: &str| Some(text.to_owned());
+        let endpoint = |variable| match optional(env, variable, "a URL", text)? {
+            Some(url) => Ok(Some(url)),
+            None => optional(env, "AWS_ENDPOINT_URL", "a URL", text),
+        };
+        let region = match optional(env, "AWS_REGION", "an AWS region", text)? {
+            Some(region) => Some(region),
+            None => optional(env, "AWS_DEFAULT_REGION", "an AWS region", text)?,
+        };
+        Ok(Self {
+            access_key_id: required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", text)?,
+            secret_access_key: required(
+                env,
+                "AWS_SECRET_ACCESS_KEY",
+                "the access key; Lambda sets it",
+                text,
+            )?,
+            session_token: optional(env, "AWS_SESSION_TOKEN", "a session token", text)?,
+            region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
+            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
+            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+            trust: trust(env)?,
+        })
+    }
+}
+
+impl fmt::Debug for AwsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsSettings").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+fn sdk_app_id(env: Environment<'_>) -> Result<u64, ConfigError> {
+    required(env, "SDK_APP_ID", "the application's SdkAppid, a decimal number", decimal)
+}
+
+fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
+    let expected = "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
+    required(env, "TABLE_NAME", expected, |text| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        ((3..=255).contains(&text.len()) && text.chars().all(is_name)).then(|| text.to_owned())
+    })
+}
+
+fn queue_url(text: &str) -> Option<String> {
+    (text.starts_with("https://") || text.starts_with("http://")).then(|| text.to_owned())
+}
+
+fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> {
+    let expected = "a URL: https, or http on a loopback or private address; without credentials and fragment";
+    optional(env, "FORWARD_URL", expected, ForwardUrl::new)
+}
+
+fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
+    let unsigned = optional(env, "ALLOW_UNSIGNED", "true, false or nothing", |text| match text {
+        "true" => Some(Unsigned::Accepted),
+        "false" => Some(Unsigned::Refused),
+        _ => None,
+    })?
+    .unwrap_or(Unsigned::Refused);
+    let expected = "one or two callback authentication tokens of 1 to 128 characters, separated by white space \
+                    (without any, ALLOW_UNSIGNED=true is needed)";
+    let tokens = tokens(env, expected)?;
+    if tokens.is_empty() && unsigned == Unsigned::Refused {
+        return Err(ConfigError::new("CALLBACK_TOKENS", expected));
+    }
+    let max_age_seconds = optional(env, "MAX_REQUEST_AGE_SECONDS", "a whole number of seconds", decimal)?;
+    let max_age_seconds = max_age_seconds.unwrap_or(DEFAULT_MAX_REQUEST_AGE_SECONDS);
+    Ok(Verifier { tokens, unsigned, max_age_seconds })
+}
+
+fn tokens(env: Environment<'_>, expected: &'static str) -> Result<Vec<Token>, ConfigError> {
+    const { assert!(TOKEN_MAX_CHARS == 128) };
+    let tokens = optional(env, "CALLBACK_TOKENS", expected, |text| {
+        let tokens: Vec<Token> = text.split_whitespace().map(Token::new).collect::<Option<_>>()?;
+        (tokens.len() <= 2).then_some(tokens)
+    })?;
+    Ok(tokens.unwrap_or_default())
+}
+
+fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
+    for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
+        if let Some(path) = optional(env, variable, "a file", |path| Some(path.to_owned()))? {
+            let expected = format!("a readable file with at least one root certificate, in PEM, not {path}");
+            let bundle = std::fs::read(&path).ok().and_then(|pem| Trust::bundle(&pem));
+            return bundle.ok_or_else(|| ConfigError::new(variable, expected));
+        }
+    }
+    let folder = optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?;
+    Ok(if folder.is_some() { Trust::System } else { Trust::AmazonFirst })
 }
 
 /// Reads a variable that must be set.
-pub(crate) fn required<T>(
+fn required<T>(
     env: Environment<'_>,
     variable: &'static str,
     expected: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, ConfigError> {
-    optional(env, variable, expected, parse)?.ok_or(ConfigError::new(variable, expected))
+    optional(env, variable, expected, parse)?.ok_or_else(|| ConfigError::new(variable, expected))
 }
 
 /// Reads a variable that may be missing or empty: deployment tools can't leave one out.
-pub(crate) fn optional<T>(
+fn optional<T>(
     env: Environment<'_>,
     variable: &'static str,
     expected: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, ConfigError> {
-    let error = ConfigError::new(variable, expected);
     match env(variable) {
         Ok(text) if text.trim().is_empty() => Ok(None),
-        Ok(text) => parse(text.trim()).map(Some).ok_or(error),
+        Ok(text) => parse(text.trim()).map(Some).ok_or_else(|| ConfigError::new(variable, expected)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(error),
+        Err(VarError::NotUnicode(_)) => Err(ConfigError::new(variable, expected)),
     }
 }
 
-/// A setting that is missing or malformed. It never repeats the value, which may be a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A setting that is missing or malformed. It never repeats a value that may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("environment variable {variable}: expected {expected}")]
 pub struct ConfigError {
     /// The environment variable.
     pub variable: &'static str,
     /// What it should hold.
-    pub expected: &'static str,
+    pub expected: Cow<'static, str>,
 }
 
 impl ConfigError {
-    fn new(variable: &'static str, expected: &'static str) -> Self {
-        Self { variable, expected }
+    fn new(variable: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self { variable, expected: expected.into() }
     }
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "environment variable {}: expected {}", self.variable, self.expected)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
@@ -138,72 +241,80 @@ mod tests {
 
     use super::*;
 
-    fn reception(variables: &[(&str, &str)]) -> Result<Reception, ConfigError> {
-        let variables: HashMap<_, _> = variables.iter().copied().collect();
-        Reception::from_env(&|name| {
-            variables.get(name).map(|value| (*value).to_owned()).ok_or(VarError::NotPresent)
+    fn read(variables: &[(&str, &str)]) -> Result<WebhookSettings, ConfigError> {
+        let mut all = HashMap::from([
+            ("TABLE_NAME", "groups"),
+            ("SDK_APP_ID", "1400000001"),
+            ("CALLBACK_TOKENS", "token"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ]);
+        all.extend(variables.iter().copied());
+        WebhookSettings::from_env(&|name| {
+            all.get(name).map(|value| (*value).to_owned()).ok_or(VarError::NotPresent)
         })
     }
 
-    fn wrong_variable<T>(read: Result<T, ConfigError>) -> Option<&'static str> {
-        read.err().map(|error| error.variable)
+    fn wrong(variables: &[(&str, &str)]) -> Option<&'static str> {
+        read(variables).err().map(|error| error.variable)
     }
 
     #[test]
     fn tokens_are_needed_unless_unsigned_requests_are_allowed() {
-        assert_eq!(wrong_variable(reception(&[])), Some("CALLBACK_TOKENS"));
-        assert_eq!(wrong_variable(reception(&[("CALLBACK_TOKENS", " ")])), Some("CALLBACK_TOKENS"));
-        assert_eq!(wrong_variable(reception(&[("ALLOW_UNSIGNED", "false")])), Some("CALLBACK_TOKENS"));
-        assert!(reception(&[("ALLOW_UNSIGNED", "true")]).is_ok());
+        assert_eq!(wrong(&[("CALLBACK_TOKENS", "")]), Some("CALLBACK_TOKENS"));
+        assert_eq!(wrong(&[("CALLBACK_TOKENS", " ")]), Some("CALLBACK_TOKENS"));
+        assert_eq!(wrong(&[("CALLBACK_TOKENS", ""), ("ALLOW_UNSIGNED", "false")]), Some("CALLBACK_TOKENS"));
+        assert_eq!(wrong(&[("CALLBACK_TOKENS", ""), ("ALLOW_UNSIGNED", "true")]), None);
     }
 
     #[test]
     fn one_or_two_tokens_are_taken() {
         let count =
-            |text: &str| reception(&[("CALLBACK_TOKENS", text)]).map(|read| read.verifier.tokens.len());
-        assert_eq!(count("a"), Ok(1));
-        assert_eq!(count(" a\n\tb "), Ok(2));
-        assert!(count("a b c").is_err());
-        assert!(count(&"é".repeat(128)).is_ok());
-        assert!(count(&"é".repeat(129)).is_err());
+            |text: &str| read(&[("CALLBACK_TOKENS", text)]).map(|read| read.verifier.tokens.len()).ok();
+        assert_eq!(count("a"), Some(1));
+        assert_eq!(count(" a\n\tb "), Some(2));
+        assert_eq!(count("a b c"), None);
+        assert_eq!(count(&"é".repeat(128)), Some(1));
+        assert_eq!(count(&"é".repeat(129)), None);
     }
 
     #[test]
-    fn an_error_never_shows_the_value() {
-        let error = reception(&[("CALLBACK_TOKENS", "hunter2 hunter3 hunter4")])
-            .map_err(|error| error.to_string())
-            .err()
-            .unwrap_or_default();
+    fn no_secret_is_ever_shown() {
+        let error =
+            read(&[("CALLBACK_TOKENS", "hunter2 hunter3 hunter4")]).map_err(|error| error.to_string());
+        let error = error.err().unwrap_or_default();
         assert!(error.contains("CALLBACK_TOKENS") && !error.contains("hunter"), "{error}");
+        let shown = format!("{:?}", read(&[("CALLBACK_TOKENS", "hunter3")]));
+        assert!(shown.contains("1400000001") && !shown.contains("hunter"), "{shown}");
     }
 
     #[test]
     fn a_malformed_setting_is_named() {
+        let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/groups";
         for (variable, value) in [
             ("ALLOW_UNSIGNED", "yes"),
             ("MAX_REQUEST_AGE_SECONDS", "-1"),
             ("MAX_REQUEST_AGE_SECONDS", "60s"),
             ("RETRY_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q"),
+            ("FORWARD_URL", "http://example.com/"),
+            ("FORWARD_QUEUE_URL", "queue"),
+            ("TABLE_NAME", ""),
+            ("TABLE_NAME", "a table"),
+            ("TABLE_NAME", arn),
+            ("SDK_APP_ID", "0x1"),
+            ("SDK_APP_ID", ""),
+            ("AWS_REGION", ""),
+            ("AWS_CA_BUNDLE", "/nowhere"),
+            ("SSL_CERT_FILE", "Cargo.toml"),
         ] {
-            let read = reception(&[("CALLBACK_TOKENS", "t"), (variable, value)]);
-            assert_eq!(wrong_variable(read), Some(variable));
+            assert_eq!(wrong(&[(variable, value)]), Some(variable), "{value}");
         }
     }
 
     #[test]
-    fn both_functions_need_a_table_and_an_application() {
-        let read = |table: &'static str, id: &'static str| {
-            Application::from_env(&move |name| match name {
-                "TABLE_NAME" => Ok(table.to_owned()),
-                "SDK_APP_ID" => Ok(id.to_owned()),
-                _ => Err(VarError::NotPresent),
-            })
-        };
-        assert!(read("groups", "1400000001").is_ok());
-        assert!(read("arn:aws:dynamodb:eu-west-1:123456789012:table/groups", "1").is_ok());
-        assert_eq!(wrong_variable(read("", "1")), Some("TABLE_NAME"));
-        assert_eq!(wrong_variable(read("a table", "1")), Some("TABLE_NAME"));
-        assert_eq!(wrong_variable(read("groups", "0x1")), Some("SDK_APP_ID"));
-        assert_eq!(wrong_variable(read("groups", "")), Some("SDK_APP_ID"));
+    fn an_error_about_a_file_names_the_file() {
+        let error = read(&[("AWS_CA_BUNDLE", "/nowhere")]).map_err(|error| error.to_string()).err();
+        assert!(error.is_some_and(|error| error.ends_with("not /nowhere")));
     }
 }

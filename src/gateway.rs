@@ -1,4 +1,4 @@
-//! The events of the HTTP gateways, and the answers that they understand.
+//! The events of the HTTP gateways, and their responses.
 
 use std::panic::catch_unwind;
 
@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 /// Reads the event of an HTTP API, a Function URL, a REST API or a load balancer.
 ///
-/// lambda_http panics over a URL that is none (a bare `"` in the query, an odd Host). Anybody can send one, and
-/// nobody should be able to make the function fail: it becomes a POST without any parameters, which is refused.
+/// lambda_http panics on an invalid URL (a bare `"` in the query, an odd Host). Anybody can send one, and nobody should
+/// be able to make the function fail: it becomes a POST without any parameters, which is refused.
 pub fn request(event: &RawValue) -> Result<Request, serde_json::Error> {
     let text = event.get();
     catch_unwind(|| lambda_http::request::from_str(text)).unwrap_or_else(|_| {
@@ -23,18 +23,18 @@ pub fn request(event: &RawValue) -> Result<Request, serde_json::Error> {
     })
 }
 
-/// An answer in the form of the gateway that asked.
+/// A response in the form of the gateway that sent the request.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum GatewayResponse {
     /// For an HTTP API, a Function URL or a REST API.
     Api(ApiGatewayProxyResponse),
     /// For a load balancer.
     Alb(AlbTargetGroupResponse),
 }
 
-impl Answer {
-    /// Takes over a response to `request`.
+impl GatewayResponse {
+    /// Takes over the response to `request`.
     pub fn new(request: &Request, response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let status_code = i64::from(parts.status.as_u16());

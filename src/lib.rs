@@ -1,47 +1,51 @@
-//! Receives Tencent Cloud Chat's *After a Group Is Created* callback and keeps
-//! the group and its initial members in one DynamoDB table.
+//! A true copy of the groups and members of a Tencent Cloud Chat application, in one DynamoDB table.
 //!
-//! The path of a callback, each step a type that exists only once the step before it passed:
+//! The path of a callback; each step yields a type that only the previous step can produce:
 //!
-//! 1. [`callback::Query`]: the URL parameters, read but not yet believed;
-//! 2. [`signature::Verifier`]: Sign and RequestTime, so that the sender is known;
-//! 3. [`callback::Delivery`]: who sent what, when and about which command;
-//! 4. [`group::GroupCreated`]: the body as checked values;
-//! 5. [`store::Stored`]: what the table made of it;
-//! 6. [`reply::Outcome`] or [`reply::Refusal`]: the answer and the log line.
+//! 1. [`Query`]: the URL parameters, decoded but not yet trusted;
+//! 2. [`Verifier`]: Sign and RequestTime, so that the sender is known;
+//! 3. [`Event`]: the body as facts, each with its time;
+//! 4. [`Store::apply`]: the facts merged into the table, newest wins;
+//! 5. [`Outcome`] or [`Refusal`]: the answer and the log line.
 //!
-//! [`app::Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. What the table does not take
-//! in time waits in the [`queue`], and [`redrive::Redrive`] walks the rest of the path later.
+//! [`Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
+//! in a [`Queue`], and [`Redrive`] walks the rest of the path later. With a [`Forwarder`], every genuine callback is passed
+//! on to the team's own receiver as well.
 
-pub mod action;
-#[path = "functions/webhook.rs"]
-pub mod app;
-#[path = "event/extra.rs"]
-pub mod attribute;
-pub mod aws;
-#[path = "callback/query.rs"]
-pub mod callback;
-pub mod config;
-pub mod gateway;
-#[path = "event/created.rs"]
-pub mod group;
-#[path = "retry.rs"]
-pub mod hedge;
-#[path = "store/item.rs"]
-pub mod item;
-pub mod log;
-#[path = "aws/dns.rs"]
-pub mod lookup;
-pub mod pause;
-pub mod queue;
-#[path = "store/read.rs"]
-pub mod reader;
-#[path = "functions/redrive.rs"]
-pub mod redrive;
-#[path = "functions.rs"]
-pub mod reply;
-#[path = "callback/signature.rs"]
-pub mod signature;
-pub mod store;
-#[path = "aws/tls.rs"]
-pub mod trust;
+mod aws;
+mod callback;
+pub mod chat;
+mod config;
+mod event;
+mod forward;
+mod functions;
+mod gateway;
+mod http;
+mod log;
+mod queue;
+mod retry;
+mod store;
+mod time;
+
+pub use self::time::{EventTime, from_millis, rfc3339, to_millis};
+pub use aws::{Aws, Timeouts, Trust};
+pub use callback::{
+    BodyError, Code, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
+    Verifier,
+};
+pub use config::{AwsSettings, ConfigError, Environment, RedriveSettings, WebhookSettings};
+pub use event::{
+    ACCOUNT_MAX_BYTES, Attributes, Event, Fact, Facts, GROUP_ID_MAX_BYTES, GroupKey, MAX_DEPTH, name,
+};
+pub use forward::{ForwardError, ForwardUrl, Forwarder};
+pub use functions::redrive::{self, Redrive, RedriveError};
+pub use functions::webhook::{self, Behind, Webhook};
+pub use functions::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
+pub use gateway::{GatewayResponse, request};
+pub use http::{HttpClient, HttpError};
+pub use log::{Record, causes, init, stop, write};
+pub use queue::{Message, Pending, Queue, QueueError};
+pub use store::{
+    Applied, Effect, GROUP_SK, Group, ItemKey, MEMBER_PREFIX, Store, StoreError, account_key, is_member,
+    partition_key, text_of,
+};

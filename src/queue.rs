@@ -1,61 +1,106 @@
-//! The retry queue: what the table did not take in time waits there for `redrive`.
+//! The queues: what could not be done in time waits there for `redrive`.
 
-use std::error::Error;
-use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::Client;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::hedge::hedged;
+use crate::aws::is_transient;
+use crate::retry::{RetryError, hedged, until};
 
-/// When a second attempt is made beside the first: well before the half of the least time that the queue has.
-/// Two messages of one callback do no harm, the second is a duplicate.
+/// When a second attempt is made beside the first: early enough to leave it half of the queue's budget. Two messages of
+/// one callback do no harm.
 const HEDGE_AFTER: Duration = Duration::from_millis(150);
 
-/// A callback as it waits in the queue. Its sender was checked before: a token may have changed since.
+/// A callback as it waits in a queue. Its sender was checked before: a token may have changed since.
+///
+/// ```
+/// # use chat_groups::Message;
+/// let json = r#"{"received_at":1669872112000,"query":"SdkAppid=1400000001","body":"{}","pending":"forward"}"#;
+/// let message: Message = serde_json::from_str(json)?;
+/// assert_eq!(message.bytes().as_deref(), Some(&b"{}"[..]));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// When the callback arrived, in milliseconds since the Unix epoch.
-    pub received_at: u64,
+    /// When the callback arrived; in JSON, milliseconds since the Unix epoch.
+    #[serde(with = "crate::time::millis")]
+    pub received_at: SystemTime,
     /// The raw query string, without Sign.
     pub query: String,
-    /// The body as received. Bytes that are not UTF-8 stand here as U+FFFD.
-    pub body: String,
-    /// The exact bytes of a body that is not UTF-8, in hex: JSON can't hold them.
+    /// The body as received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_hex: Option<String>,
+    pub body: Option<String>,
+    /// In its place: a body that is not UTF-8, or that would be larger as a JSON string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+    /// What is still to be done.
+    #[serde(default)]
+    pub pending: Pending,
+    /// Whether it came without a checked Sign.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned: bool,
+}
+
+/// What is still to be done with a callback.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pending {
+    /// Write it to the table, or sweep what it has replaced.
+    #[default]
+    Table,
+    /// Pass it on to the receiver behind.
+    Forward,
 }
 
 impl Message {
     /// Takes a callback as it came; `query` is without Sign.
-    pub fn new(received_at: u64, query: String, body: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(body);
-        let body_hex = matches!(text, std::borrow::Cow::Owned(_)).then(|| hex::encode(body));
-        Self { received_at, query, body: text.into_owned(), body_hex }
+    pub fn new(received_at: SystemTime, query: String, body: &[u8]) -> Self {
+        let base64_length = body.len().div_ceil(3) * 4 + 2;
+        let text = std::str::from_utf8(body).ok().filter(|text| json_string(text).len() <= base64_length);
+        Self {
+            received_at,
+            query,
+            body: text.map(str::to_owned),
+            body_base64: text.is_none().then(|| BASE64_STANDARD.encode(body)),
+            pending: Pending::Table,
+            unsigned: false,
+        }
     }
 
-    /// The body, to the byte.
-    pub fn bytes(&self) -> Vec<u8> {
-        let exact = self.body_hex.as_ref().and_then(|text| hex::decode(text).ok());
-        exact.unwrap_or_else(|| self.body.clone().into_bytes())
+    /// Leaves the body out: of what is not kept, none is logged.
+    pub fn drop_body(&mut self) {
+        (self.body, self.body_base64) = (None, None);
     }
 
-    fn to_json(&self) -> Result<String, serde_json::Error> {
-        // JSON may hold these two characters as they are, SQS may not.
-        Ok(serde_json::to_string(self)?.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff"))
+    /// The body, to the byte; `None` where the message holds none.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match (&self.body, &self.body_base64) {
+            (Some(text), _) => Some(text.clone().into_bytes()),
+            (None, Some(text)) => BASE64_STANDARD.decode(text).ok(),
+            (None, None) => None,
+        }
     }
 }
 
-/// The SQS queue that `redrive` reads.
+/// JSON that SQS takes: it refuses U+FFFE and U+FFFF, which JSON may hold as they are.
+fn json_string(value: &(impl Serialize + ?Sized)) -> String {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+}
+
+/// An SQS queue that `redrive` reads.
 #[derive(Debug, Clone)]
-pub struct RetryQueue {
+pub struct Queue {
     client: Client,
     url: String,
 }
 
-impl RetryQueue {
+impl Queue {
     /// A queue that exists.
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
@@ -63,69 +108,51 @@ impl RetryQueue {
 
     /// Puts a callback into the queue; when this returns, it is safe there.
     pub async fn send(&self, message: &Message, deadline: Instant) -> Result<(), QueueError> {
-        let body = message.to_json().map_err(QueueError::failed)?;
-        let attempt = || self.client.send_message().queue_url(&self.url).message_body(&body).send();
-        let send = hedged(HEDGE_AFTER, attempt);
-        match tokio::time::timeout_at(deadline, send).await {
-            Ok(sent) => sent.map(|_| ()).map_err(QueueError::failed),
-            Err(_) => Err(QueueError::TimedOut),
-        }
+        let body = json_string(message);
+        let send = || self.client.send_message().queue_url(&self.url).message_body(&body).send();
+        until(deadline, is_transient, || hedged(HEDGE_AFTER, send)).await?;
+        Ok(())
     }
 }
 
-/// Why the queue did not take a callback.
-#[derive(Debug)]
+/// Why a queue did not take a callback.
+#[derive(Debug, Error)]
 pub enum QueueError {
     /// There is none: `RETRY_QUEUE_URL` is not set.
+    #[error("there is no queue")]
     Missing,
-    /// Not before the deadline. Whether it is in the queue is not known.
-    TimedOut,
-    /// SQS, or the way to it, failed.
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-impl QueueError {
-    fn failed(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Failed(Box::new(error))
-    }
-}
-
-impl fmt::Display for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "there is no retry queue",
-            Self::TimedOut => "the retry queue did not answer in time",
-            Self::Failed(_) => "the retry queue failed",
-        })
-    }
-}
-
-impl Error for QueueError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Missing | Self::TimedOut => None,
-            Self::Failed(error) => Some(error.as_ref()),
-        }
-    }
+    /// SQS, or the way to it, failed. Whether the message is in the queue is not known.
+    #[error("the queue failed")]
+    Failed(#[from] RetryError),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::from_millis;
 
     #[test]
     fn a_message_is_json_that_sqs_takes() {
-        let message = Message::new(1, "a=1".to_owned(), "{\"Name\":\"\u{fffe}\u{ffff}é\"}".as_bytes());
-        let json = message.to_json().unwrap_or_default();
-        assert_eq!(json, r#"{"received_at":1,"query":"a=1","body":"{\"Name\":\"\ufffe\uffffé\"}"}"#);
+        let body = "{\"Name\":\"\u{fffe}\u{ffff}é, and some more text\"}";
+        let message = Message::new(from_millis(1), "a=1".to_owned(), body.as_bytes());
+        let json = json_string(&message);
+        let expected = r#"{"received_at":1,"query":"a=1","body":"{\"Name\":\"\ufffe\uffffé, and some more text\"}","pending":"table"}"#;
+        assert_eq!(json, expected);
         assert_eq!(serde_json::from_str::<Message>(&json).ok(), Some(message));
     }
 
     #[test]
-    fn bytes_that_are_not_text_are_kept_exactly() {
-        let message = Message::new(1, String::new(), b"\xff{}");
-        assert_eq!(message.body, "\u{fffd}{}");
-        assert_eq!(message.body_hex.as_deref(), Some("ff7b7d"));
-        assert_eq!(message.bytes(), b"\xff{}");
+    fn what_is_no_text_or_longer_as_text_stands_in_base64() {
+        for body in [&b"\xff{}"[..], &b"\0\0\0\0\0\0\0\0"[..], &b"\"\"\"\"\"\"\"\""[..]] {
+            let message = Message::new(from_millis(1), String::new(), body);
+            assert_eq!((message.body.as_deref(), message.bytes().as_deref()), (None, Some(body)));
+            assert!(json_string(&message).contains("body_base64"));
+        }
+    }
+
+    #[test]
+    fn pending_and_unsigned_may_be_left_out() {
+        let message: Option<Message> = serde_json::from_str(r#"{"received_at":1,"query":"","body":""}"#).ok();
+        assert_eq!(message.map(|message| (message.pending, message.unsigned)), Some((Pending::Table, false)));
     }
 }

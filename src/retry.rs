@@ -1,13 +1,72 @@
-//! A second attempt beside a slow first one.
+//! Retries with backoff until a deadline, each attempt hedged by a second one.
 
+use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select, select_ok};
+use thiserror::Error;
+use tokio::time::Instant;
 
-/// Runs `attempt`; where that takes longer than `after`, runs it once more beside the first, and takes the first
-/// success, else the last failure. A connection that died in silence then costs `after` and not the whole budget,
-/// and a service that is slow has the whole budget all the same. Only for requests that may be repeated.
+/// Exponential backoff between attempts, with jitter, so that competing writers don't collide again.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    /// Begins with a wait of at most `first`, which doubles up to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { next: first, longest }
+    }
+
+    /// Waits, and longer the next time.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+        self.next = (self.next * 2).min(self.longest);
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(Duration::from_millis(20), Duration::from_millis(500))
+    }
+}
+
+/// Runs `attempt` until it succeeds, fails for good, or `deadline` has come.
+pub async fn until<T, E, F>(
+    deadline: Instant,
+    is_transient: impl Fn(&E) -> bool,
+    attempt: impl Fn() -> F,
+) -> Result<T, RetryError>
+where
+    E: Error + Send + Sync + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut last = None;
+    let attempts = async {
+        let mut backoff = Backoff::default();
+        loop {
+            match attempt().await {
+                Err(error) if is_transient(&error) => last = Some(error),
+                result => return result,
+            }
+            backoff.wait().await;
+        }
+    };
+    match tokio::time::timeout_at(deadline, attempts).await {
+        Ok(result) => result.map_err(|error| RetryError::Failed(Box::new(error))),
+        Err(_) => Err(match last {
+            Some(error) => RetryError::Transient(Box::new(error)),
+            None => RetryError::TimedOut,
+        }),
+    }
+}
+
+/// Runs `attempt`; if it takes longer than `after`, runs it once more beside the first, and takes the first success,
+/// else the last failure. A connection that died in silence then costs `after` and not the whole budget, and a service
+/// that is slow still has the whole budget. Only for requests that are idempotent.
 pub async fn hedged<T, E, F>(after: Duration, attempt: impl Fn() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -16,6 +75,20 @@ where
         Either::Left((result, _)) => result,
         Either::Right((_, first)) => select_ok([first, Box::pin(attempt())]).await.map(|(value, _)| value),
     }
+}
+
+/// Why there was no success.
+#[derive(Debug, Error)]
+pub enum RetryError {
+    /// No attempt was answered before the deadline.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Every attempt before the deadline failed; the last one like this.
+    #[error("no success in time")]
+    Transient(#[source] Box<dyn Error + Send + Sync>),
+    /// An attempt failed for good.
+    #[error("refused")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
 }
 
 #[cfg(test)]

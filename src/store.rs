@@ -1,59 +1,77 @@
-//! The table: how an event is written so that it counts once, whole, and only while it is the newest.
+//! The table: how an event is written so that it counts once, in any order, and shows only when it is whole.
 //!
-//! The group item is the commit mark: it is written last, or in one transaction with all the members.
-//! Every action carries a condition on `event_time`, so that no write, however late it arrives,
-//! undoes that of a newer event.
+//! Each item is written by itself: read it (or assume that it is absent), merge, put it on the condition that its
+//! `revision` is what was seen. Members go first and the group item last: it is the commit mark. A reader that queries
+//! a partition reads the group item first, and so finds all of its members after it.
 
-use std::collections::{HashMap, HashSet};
-use std::error::Error;
-use std::fmt;
-use std::time::Duration;
+mod insert;
+mod item;
+mod merge;
+mod read;
+mod sweep;
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{BuildError, SdkError};
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
-use futures_util::{StreamExt, TryStreamExt, future, stream};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::action::{Actions, Expected};
-use crate::group::GroupCreated;
-use crate::hedge::hedged;
-use crate::item;
-use crate::pause::Pause;
+pub use item::{GROUP_SK, ItemKey, MEMBER_PREFIX, account_key, partition_key, text_of};
+pub use merge::is_member;
+pub use read::Group;
 
-/// The most actions in one DynamoDB transaction.
-const TRANSACTION_MAX_ACTIONS: usize = 100;
+use crate::aws::is_transient;
+use crate::event::{Attributes, Event, Facts, number};
+use crate::retry::{Backoff, RetryError, hedged, until};
+use crate::time::to_seconds;
+use insert::BATCH_MAX_STATEMENTS;
+use merge::{Merged, is_of_earlier_life, merge};
 
-/// How many transactions of one event are under way at once.
-const MAX_PARALLEL: usize = 32;
-
-/// The reasons of a cancellation that pass by themselves; "None" stands with the actions that were fine.
-const PASSING: [&str; 4] =
-    ["None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+/// How many requests of one event are under way at once.
+const MAX_PARALLEL: usize = 16;
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
 
-/// What the table made of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// The group is new.
-    New,
-    /// The group was there already, from the same event.
-    Duplicate,
-    /// An earlier group of the same id was there; it and its members are gone.
-    Replaced,
-    /// A later group of the same id is there; nothing changed.
-    Stale,
-}
+/// How long the mark of a destroyed group or a left member stays, so that a late event finds it.
+const MARK_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The DynamoDB table of groups and members.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) client: Client,
-    pub(crate) table_name: String,
+    client: Client,
+    table_name: String,
 }
+
+/// What an event changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// In one word.
+    pub effect: Effect,
+    /// Whether items of an earlier life may be left, which [`Store::settle`] removes.
+    pub has_leftovers: bool,
+}
+
+/// What an event changed, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// At least one fact is new.
+    Stored,
+    /// A new life of the group has begun in place of an earlier one.
+    Replaced,
+    /// Nothing changed: newer facts are there.
+    Stale,
+    /// Nothing changed: all of it was there.
+    Duplicate,
+}
+
+/// The items of a partition as they were read, by range key.
+type Partition = HashMap<String, Attributes>;
 
 impl Store {
     /// A store in a table that exists.
@@ -61,265 +79,261 @@ impl Store {
         Self { client, table_name }
     }
 
-    /// Writes an event. Where it fits into one transaction, nothing is read before. Refuses to take an earlier group
-    /// apart, which must not be left half done: that is for [`Store::finish`], once the event is safe elsewhere.
-    pub async fn put(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
-        let put = async {
-            if event.members.len() < TRANSACTION_MAX_ACTIONS
-                && let Some(stored) = self.insert(event).await?
-            {
-                return Ok(stored);
-            }
-            self.settle(event, Earlier::Keep).await
-        };
-        tokio::time::timeout_at(deadline, put).await.map_err(|_| StoreError::TimedOut)?
-    }
-
-    /// Writes an event that is safe elsewhere, and of which a part may be in the table already: reads first, then
-    /// writes what is missing.
-    pub async fn finish(&self, event: &GroupCreated, deadline: Instant) -> Result<Stored, StoreError> {
-        let settle = self.settle(event, Earlier::TakeApart);
-        tokio::time::timeout_at(deadline, settle).await.map_err(|_| StoreError::TimedOut)?
-    }
-
-    /// Tries to write a new group in one transaction; `None` where that is not enough.
-    async fn insert(&self, event: &GroupCreated) -> Result<Option<Stored>, StoreError> {
-        let actions = self.actions(event);
-        let group = std::iter::once(actions.put_group(Expected::Absent));
-        let members = event.members.keys().map(|account| actions.put_member(account));
-        let refused = match self.transact(group.chain(members).collect::<Result<_, _>>()?).await? {
-            Transacted::Done => return Ok(Some(Stored::New)),
-            Transacted::Refused(reasons) => reasons,
-        };
-        let there = refused.first().and_then(|reason| reason.item.as_ref());
-        Ok(there.and_then(|group| seen(item::event_time(group), event)))
-    }
-
-    /// Brings the table to what the event says, again and again until no other writer interferes.
-    async fn settle(&self, event: &GroupCreated, earlier: Earlier) -> Result<Stored, StoreError> {
-        let mut pause = Pause::default();
-        loop {
-            let found = self.look(event).await?;
-            match found.group_time.and_then(|time| seen(time, event)) {
-                Some(Stored::Stale) => {
-                    self.remove_leftovers(event, &found).await?;
-                    return Ok(Stored::Stale);
-                }
-                Some(stored) => return Ok(stored),
-                None => {}
-            }
-            let members = self.member_changes(event, &found)?;
-            let is_large = members.len() >= TRANSACTION_MAX_ACTIONS;
-            if is_large && found.group_time.is_some() && earlier == Earlier::Keep {
-                return Err(StoreError::TakesApart);
-            }
-            if self.replace(event, found.group_time, members).await? {
-                return Ok(found.group_time.map_or(Stored::New, |_| Stored::Replaced));
-            }
-            pause.wait().await;
-        }
-    }
-
-    /// What has to happen to the members that were found, so that they are the event's.
-    fn member_changes(
-        &self,
-        event: &GroupCreated,
-        found: &Found,
-    ) -> Result<Vec<TransactWriteItem>, BuildError> {
-        let actions = self.actions(event);
-        let wanted: HashMap<String, &String> =
-            event.members.keys().map(|account| (item::member_sk(account), account)).collect();
-        // An attempt that was cut off may have written some of them.
-        let missing = wanted.iter().filter(|(sk, _)| found.members.get(*sk) != Some(&event.event_time));
-        let puts = missing.map(|(_, account)| actions.put_member(account));
-        let gone = found.members.keys().filter(|sk| !wanted.contains_key(*sk));
-        let deletes = gone.map(|sk| actions.delete_member(sk));
-        puts.chain(deletes).collect()
-    }
-
-    /// Puts the event in the place of the group of `earlier`; `false` where that is not what is there any more.
-    async fn replace(
-        &self,
-        event: &GroupCreated,
-        earlier: Option<u64>,
-        members: Vec<TransactWriteItem>,
-    ) -> Result<bool, StoreError> {
-        let actions = self.actions(event);
-        if members.len() < TRANSACTION_MAX_ACTIONS {
-            let mut all = vec![actions.put_group(earlier.map_or(Expected::Absent, Expected::At))?];
-            all.extend(members);
-            return Ok(self.transact(all).await?.is_done());
-        }
-        // Too much for one transaction: while the members change there is no group.
-        if let Some(time) = earlier
-            && !self.transact(vec![actions.delete_group(time)?]).await?.is_done()
-        {
-            return Ok(false);
-        }
-        let commit = vec![actions.put_group(Expected::Absent)?];
-        Ok(self.wave(members).await? && self.transact(commit).await?.is_done())
-    }
-
-    /// Removes members that an attempt of this event wrote before a newer event overtook it.
-    async fn remove_leftovers(&self, event: &GroupCreated, found: &Found) -> Result<(), StoreError> {
-        let actions = self.actions(event);
-        let own = found.members.iter().filter(|(_, time)| **time == event.event_time);
-        let deletes = own.map(|(sk, _)| actions.delete_member(sk)).collect::<Result<_, _>>()?;
-        // Refused where the newer event has written the member meanwhile: then it is no leftover.
-        self.wave(deletes).await.map(|_| ())
-    }
-
-    /// Runs any number of actions on members, in parallel transactions; `false` where one met a newer event.
-    async fn wave(&self, actions: Vec<TransactWriteItem>) -> Result<bool, StoreError> {
-        let transactions: Vec<_> =
-            actions.chunks(TRANSACTION_MAX_ACTIONS).map(|chunk| self.transact(chunk.to_vec())).collect();
-        stream::iter(transactions)
-            .buffer_unordered(MAX_PARALLEL)
-            .try_fold(true, |done, transacted| future::ready(Ok(done && transacted.is_done())))
-            .await
-    }
-
-    /// Runs one transaction. The SDK repeats it after throttling or a lost answer, but never a cancelled one:
-    /// conflicts are repeated here.
-    async fn transact(&self, actions: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
-        let mut pause = Pause::default();
-        loop {
-            // One token for all attempts: what one of them has done, the next one finds done.
-            let token = format!("{:032x}", fastrand::u128(..));
-            if let Some(transacted) = hedged(HEDGE_AFTER, || self.attempt(&token, &actions)).await? {
-                return Ok(transacted);
-            }
-            pause.wait().await;
-        }
-    }
-
-    /// Sends a transaction; `None` where only other writers were in its way, or too many of them.
-    async fn attempt(
-        &self,
-        token: &str,
-        actions: &[TransactWriteItem],
-    ) -> Result<Option<Transacted>, StoreError> {
-        let request = self.client.transact_write_items().client_request_token(token);
-        let Err(error) = request.set_transact_items(Some(actions.to_vec())).send().await else {
-            return Ok(Some(Transacted::Done));
-        };
-        let reasons = cancellation_reasons(&error);
-        let codes: HashSet<_> = reasons.iter().filter_map(|reason| reason.code()).collect();
-        if codes.contains("ConditionalCheckFailed") {
-            Ok(Some(Transacted::Refused(reasons.to_vec())))
-        } else if !codes.is_empty() && codes.iter().all(|code| PASSING.contains(code)) {
-            Ok(None)
+    /// Writes an event. One of few members reads nothing beforehand that is likely absent.
+    pub async fn apply(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
+        if event.members.len() > BATCH_MAX_STATEMENTS {
+            let partition = self.partition(&event.key, deadline).await?;
+            self.write(event, Some(&partition), deadline).await
         } else {
-            Err(StoreError::failed(error))
+            self.write(event, None, deadline).await
         }
     }
 
-    /// Reads which items of an event's group are there, and of which event.
-    async fn look(&self, event: &GroupCreated) -> Result<Found, StoreError> {
-        let pk = item::partition_key(event.delivery.sdk_app_id, &event.group_id);
-        let mut found = Found::default();
-        for item in self.partition(&pk, Some("sk, event_time")).await? {
-            match item::text_of(&item, "sk") {
-                Some(item::GROUP_SK) => found.group_time = Some(item::event_time(&item)),
-                Some(sk) => found.members.extend([(sk.to_owned(), item::event_time(&item))]),
-                None => {}
+    /// Writes an event of which a part may be in the table already, and removes what an earlier life left behind: reads
+    /// the partition first, and writes only what differs.
+    pub async fn settle(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
+        let partition = self.partition(&event.key, deadline).await?;
+        let applied = self.write(event, Some(&partition), deadline).await?;
+        self.sweep(event, &partition, deadline).await;
+        Ok(Applied { has_leftovers: false, ..applied })
+    }
+
+    /// Writes the members, then the group.
+    async fn write(
+        &self,
+        event: &Event,
+        partition: Option<&Partition>,
+        deadline: Instant,
+    ) -> Result<Applied, StoreError> {
+        let mut tally = self.write_members(event, partition, deadline).await?;
+        if !event.group.is_empty() {
+            let write = Write::new(ItemKey { group: &event.key, account: None }, &event.group, partition);
+            let group = self.write_item(write, deadline).await?;
+            tally.has_leftovers = match &group {
+                Merged::News { is_new_life, .. } => *is_new_life || event.group.gone_at.is_some(),
+                // Its members were written before it was known to be stale: out of sight, they are no news.
+                Merged::Outdated { is_earlier_life: true } => std::mem::take(&mut tally.has_news),
+                Merged::Known | Merged::Outdated { .. } => false,
+            };
+            tally.add(&group);
+        }
+        Ok(tally.applied())
+    }
+
+    async fn write_members(
+        &self,
+        event: &Event,
+        partition: Option<&Partition>,
+        deadline: Instant,
+    ) -> Result<Tally, StoreError> {
+        let mut tally = Tally::default();
+        let group = partition.map(|partition| group_after(event, partition)).unwrap_or_default();
+        let (outdated, current): (Vec<_>, Vec<_>) =
+            event.members.iter().partition(|(_, said)| is_of_earlier_life(said, &group));
+        tally.is_outdated = !outdated.is_empty();
+        let writes = current.into_iter().map(|(account, said)| {
+            Write::new(ItemKey { group: &event.key, account: Some(account) }, said, partition)
+        });
+        let (mut absent, mut writes): (Vec<_>, Vec<_>) =
+            writes.partition(|write| matches!(write.seen, Seen::Absent));
+        if absent.len() == 1 {
+            writes.append(&mut absent);
+        }
+        let count = absent.len();
+        let refused = self.insert(absent, deadline).await?;
+        tally.has_news = refused.len() < count;
+        writes.extend(refused);
+        let writes: Vec<_> = writes.into_iter().map(|write| self.write_item(write, deadline)).collect();
+        let merged: Vec<Merged> = stream::iter(writes).buffer_unordered(MAX_PARALLEL).try_collect().await?;
+        merged.iter().for_each(|merged| tally.add(merged));
+        Ok(tally)
+    }
+
+    /// Brings one item to what is said, again and again until no other writer interferes.
+    async fn write_item(&self, mut write: Write<'_>, deadline: Instant) -> Result<Merged, StoreError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let known = match write.seen {
+                Seen::Unknown => self.item(write.key, deadline).await?,
+                Seen::Absent => None,
+                Seen::There(item) => Some(item),
+            };
+            if let Some(own) =
+                write.own.take_if(|own| known.as_ref().and_then(revision) == Some(&own.revision))
+            {
+                return Ok(own.merged);
+            }
+            let facts = known.as_ref().map(|item| write.key.read(item)).unwrap_or_default();
+            let merged = merge(&facts, write.said);
+            let Merged::News { facts, .. } = &merged else {
+                return Ok(merged);
+            };
+            let (item, own) = stamp(write.key.write(facts, known.as_ref()), facts);
+            write.seen = match self.put(&item, known.as_ref(), deadline).await? {
+                Put::Done => return Ok(merged),
+                Put::Refused(Some(item)) => Seen::There(item),
+                Put::Refused(None) => Seen::Absent,
+            };
+            write.own = Some(Own { revision: own, merged });
+            if known.is_some() {
+                backoff.wait().await;
             }
         }
-        Ok(found)
     }
 
-    fn actions<'a>(&'a self, event: &'a GroupCreated) -> Actions<'a> {
-        Actions { table_name: &self.table_name, event }
+    /// Puts an item in the place of `known`, if that is still there.
+    async fn put(
+        &self,
+        item: &Attributes,
+        known: Option<&Attributes>,
+        deadline: Instant,
+    ) -> Result<Put, StoreError> {
+        let attempt = async || {
+            let request = self
+                .client
+                .put_item()
+                .table_name(&self.table_name)
+                .set_item(Some(item.clone()))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            let request = match (known, known.and_then(revision)) {
+                (None, _) => request.condition_expression("attribute_not_exists(pk)"),
+                (Some(_), None) => request.condition_expression("attribute_not_exists(revision)"),
+                (Some(_), Some(revision)) => request
+                    .condition_expression("revision = :revision")
+                    .expression_attribute_values(":revision", revision.clone()),
+            };
+            match request.send().await {
+                Ok(_) => Ok(Put::Done),
+                Err(error) => refusal(&error).ok_or(error),
+            }
+        };
+        Ok(until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?)
     }
 }
 
-/// What may become of an earlier group that can't be replaced in one transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Earlier {
-    Keep,
-    TakeApart,
-}
-
-/// What a group item of `time` makes of an event; `None` where the event is the newer one.
-fn seen(time: u64, event: &GroupCreated) -> Option<Stored> {
-    match time.cmp(&event.event_time) {
-        std::cmp::Ordering::Equal => Some(Stored::Duplicate),
-        std::cmp::Ordering::Greater => Some(Stored::Stale),
-        std::cmp::Ordering::Less => None,
+/// What refused a put, if that is why it failed.
+fn refusal(error: &SdkError<PutItemError>) -> Option<Put> {
+    match error.as_service_error()? {
+        PutItemError::ConditionalCheckFailedException(refused) => Some(Put::Refused(refused.item.clone())),
+        _ => None,
     }
 }
 
-/// The items of one group that are in the table.
-#[derive(Debug, Default)]
-struct Found {
-    /// The group item's event_time.
-    group_time: Option<u64>,
-    /// Each member item's event_time, by its range key.
-    members: HashMap<String, u64>,
+/// What is known of the group once the event is written.
+fn group_after(event: &Event, partition: &Partition) -> Facts {
+    known_after(ItemKey { group: &event.key, account: None }, partition.get(GROUP_SK), &event.group)
 }
 
-/// What became of a transaction.
-enum Transacted {
+/// What is known of an item once this is said.
+fn known_after(key: ItemKey<'_>, item: Option<&Attributes>, said: &Facts) -> Facts {
+    let known = item.map(|item| key.read(item)).unwrap_or_default();
+    match merge(&known, said) {
+        Merged::News { facts, .. } => facts,
+        Merged::Known | Merged::Outdated { .. } => known,
+    }
+}
+
+/// What makes each write recognizable: a random number. A counter would take an item that was removed and made again
+/// for the one that was read. It has 53 bits, so that every JSON reader holds it exactly.
+fn stamp(mut item: Attributes, facts: &Facts) -> (Attributes, AttributeValue) {
+    let revision = number(fastrand::u64(1..1 << 53));
+    item.insert("revision".to_owned(), revision.clone());
+    if facts.gone_at.is_some() {
+        let expires_at = to_seconds(SystemTime::now() + MARK_LIFETIME);
+        item.insert("expires_at".to_owned(), number(expires_at));
+    }
+    (item, revision)
+}
+
+fn revision(item: &Attributes) -> Option<&AttributeValue> {
+    item.get("revision")
+}
+
+/// What is to be written to one item, and what is assumed to be there.
+struct Write<'a> {
+    key: ItemKey<'a>,
+    said: &'a Facts,
+    seen: Seen,
+    own: Option<Own>,
+}
+
+/// What is there, as far as it is known.
+enum Seen {
+    Unknown,
+    Absent,
+    There(Attributes),
+}
+
+/// A write whose answer may be lost: what refuses the next attempt may be this one.
+struct Own {
+    revision: AttributeValue,
+    merged: Merged,
+}
+
+enum Put {
     Done,
-    /// A condition did not hold, so that repeating is no use; a reason for each action.
-    Refused(Vec<CancellationReason>),
+    Refused(Option<Attributes>),
 }
 
-impl Transacted {
-    fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
+impl<'a> Write<'a> {
+    /// Without a read of the partition, what a creation or a join speaks of is most likely absent.
+    fn new(key: ItemKey<'a>, said: &'a Facts, partition: Option<&Partition>) -> Self {
+        let seen = match partition {
+            Some(partition) => partition.get(&key.sk()).cloned().map_or(Seen::Absent, Seen::There),
+            None if said.event_time.is_some() && said.gone_at.is_none() => Seen::Absent,
+            None => Seen::Unknown,
+        };
+        Self { key, said, seen, own: None }
     }
 }
 
-/// Why DynamoDB cancelled a transaction, action by action; nothing where it was not cancelled.
-fn cancellation_reasons(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {
-    match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-            cancelled.cancellation_reasons()
+/// What the writes of one event have found.
+#[derive(Debug, Default)]
+struct Tally {
+    has_news: bool,
+    is_new_life: bool,
+    is_outdated: bool,
+    has_leftovers: bool,
+}
+
+impl Tally {
+    fn add(&mut self, merged: &Merged) {
+        match merged {
+            Merged::News { is_new_life, .. } => {
+                self.has_news = true;
+                self.is_new_life |= is_new_life;
+            }
+            Merged::Outdated { .. } => self.is_outdated = true,
+            Merged::Known => {}
         }
-        _ => &[],
+    }
+
+    fn applied(&self) -> Applied {
+        let effect = match self {
+            Self { is_new_life: true, .. } => Effect::Replaced,
+            Self { has_news: true, .. } => Effect::Stored,
+            Self { is_outdated: true, .. } => Effect::Stale,
+            _ => Effect::Duplicate,
+        };
+        Applied { effect, has_leftovers: self.has_leftovers }
     }
 }
 
-/// Why the table did not take an event.
-#[derive(Debug)]
+/// Why an event could not be written.
+#[derive(Debug, Error)]
 pub enum StoreError {
-    /// Not before the deadline. Whether it was written is not known.
-    TimedOut,
-    /// It takes the place of an earlier group in more than one transaction. A failure on the way would leave
-    /// neither of the two, so it has to be safe elsewhere first.
-    TakesApart,
     /// DynamoDB, or the way to it, failed.
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-impl StoreError {
-    pub(crate) fn failed(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Failed(Box::new(error))
-    }
-}
-
-impl From<BuildError> for StoreError {
-    fn from(error: BuildError) -> Self {
-        Self::failed(error)
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut => f.write_str("the table did not answer in time"),
-            Self::TakesApart => f.write_str("an earlier group has to be taken apart first"),
-            Self::Failed(_) => f.write_str("the table failed"),
-        }
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::TimedOut | Self::TakesApart => None,
-            Self::Failed(error) => Some(error.as_ref()),
-        }
-    }
+    #[error("the table failed")]
+    Failed(#[from] RetryError),
+    /// DynamoDB's answer is not one to the question.
+    #[error("the table's answer has {found} results for {expected} statements")]
+    Incomplete {
+        /// How many statements were sent.
+        expected: usize,
+        /// How many results came back.
+        found: usize,
+    },
+    /// A statement was refused for good.
+    #[error("the table refused a statement: {0}")]
+    Refused(String),
 }

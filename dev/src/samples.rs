@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chat_groups::signature::Token;
+use chat_groups::Token;
 use serde_json::{Value, json};
 
 /// The token and RequestTime of the vendor's own signature example, and an application that nobody has.
@@ -58,7 +58,7 @@ pub fn events(signer: &Signer) -> BTreeMap<&'static str, Value> {
         parameters
     };
     let stale = Signer { request_time: "1".to_owned(), ..signer.clone() };
-    let destroyed = "Group.CallbackAfterGroupDestroyed";
+    let unhandled = "Group.CallbackAfterSendMsg";
     BTreeMap::from([
         ("http-api", http_api(&genuine, SAMPLE)),
         ("function-url", function_url(&genuine, SAMPLE)),
@@ -70,7 +70,7 @@ pub fn events(signer: &Signer) -> BTreeMap<&'static str, Value> {
         ("no-members", http_api(&genuine, &no_members().to_string())),
         ("no-owner", http_api(&genuine, &no_owner().to_string())),
         ("unknown-fields", http_api(&genuine, &unknown_fields().to_string())),
-        ("unhandled-command", http_api(&signer.parameters(destroyed), &group_destroyed().to_string())),
+        ("unhandled-command", http_api(&signer.parameters(unhandled), &message_sent().to_string())),
         ("wrong-sdk-app-id", http_api(&changed("SdkAppid", "1400000002"), SAMPLE)),
         ("wrong-sign", http_api(&changed("Sign", &"0".repeat(64)), SAMPLE)),
         ("stale-request-time", http_api(&stale.parameters(CREATE), SAMPLE)),
@@ -112,10 +112,10 @@ fn unknown_fields() -> Value {
     })
 }
 
-fn group_destroyed() -> Value {
+fn message_sent() -> Value {
     json!({
-        "CallbackCommand": "Group.CallbackAfterGroupDestroyed", "GroupId": "@TGS#2J4SZEAEL", "Type": "Public",
-        "EventTime": 1_682_914_763_574_u64,
+        "CallbackCommand": "Group.CallbackAfterSendMsg", "GroupId": "@TGS#2J4SZEAEL", "Type": "Public",
+        "From_Account": "bob", "EventTime": 1_682_914_763_574_u64,
     })
 }
 

@@ -1,10 +1,7 @@
 //! What the local run prints.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::attribute::Attributes;
-use chat_groups::item;
-use chat_groups::reader::Group;
-use chat_groups::reply::Record;
+use chat_groups::{Attributes, Group, Record, text_of};
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {
@@ -20,7 +17,7 @@ pub fn callback(record: &Record) {
 /// Prints the items of a group, one attribute a line.
 pub fn group(group: &Group) {
     for item in std::iter::once(&group.group).chain(&group.members) {
-        let of = |name| item::text_of(item, name).unwrap_or_default();
+        let of = |name| text_of(item, name).unwrap_or_default();
         println!("\n  pk {}   sk {}", of("pk"), of("sk"));
         let mut names: Vec<&String> = item.keys().filter(|name| *name != "pk" && *name != "sk").collect();
         names.sort();
@@ -34,7 +31,7 @@ pub fn group(group: &Group) {
 pub fn groups_of(account: &str, groups: &[Attributes]) {
     println!("\nThe groups of {account}, from the index by_account:\n");
     for group in groups {
-        let of = |name| item::text_of(group, name).unwrap_or_default();
+        let of = |name| text_of(group, name).unwrap_or_default();
         println!("  {}   {}   {}", of("group_id"), of("type"), of("name"));
     }
 }

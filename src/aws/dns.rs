@@ -1,7 +1,7 @@
-//! Looking up names, the first of them before it is asked for.
+//! DNS lookups, with one prefetch.
 //!
-//! It takes a thread, as getaddrinfo waits, and on Lambda a question to a name server. Begun at the start, it runs
-//! beside all that comes before the first connection.
+//! A lookup takes a thread, as getaddrinfo blocks, and on Lambda a question to a name server. The prefetch runs beside
+//! all that comes before the first connection.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -12,42 +12,44 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-/// What was found before it was asked for is not used after this: the time to live of DynamoDB's addresses.
+/// A prefetched answer expires after this: the time to live of DynamoDB's addresses.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
-/// Looks names up by the system's rules. Needs a Tokio runtime to run in.
+/// Looks names up by the system's rules. Needs a Tokio runtime.
 #[derive(Debug, Clone, Default)]
 pub struct Resolver {
-    begun: Arc<Mutex<Option<Begun>>>,
+    prefetch: Arc<Mutex<Option<Prefetch>>>,
 }
 
-/// A lookup that nobody asked for yet. It is used once: should it fail, the next attempt looks anew.
+/// A lookup that nobody asked for yet. It is used once: if it fails, the next attempt makes one of its own.
 #[derive(Debug)]
-struct Begun {
+struct Prefetch {
     host: String,
-    at: Instant,
+    started_at: Instant,
     lookup: Lookup,
 }
 
 type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
 
 impl Resolver {
-    /// Begins to look up the host of a URL, where that is a name.
-    pub fn begin(&self, host: &str) {
+    /// Starts to look up the host of a URL, if that is a name.
+    pub fn prefetch(&self, host: &str) {
         if !host.is_empty() && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err() {
-            *self.begun() = Some(Begun { host: host.to_owned(), at: Instant::now(), lookup: look_up(host) });
+            let prefetch =
+                Prefetch { host: host.to_owned(), started_at: Instant::now(), lookup: look_up(host) };
+            *self.lock() = Some(prefetch);
         }
     }
 
-    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Prefetch>> {
+        self.prefetch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ResolveDns for Resolver {
     fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        let lookup = match self.begun().take_if(|begun| begun.host == name) {
-            Some(begun) if begun.at.elapsed() < TIME_TO_LIVE => begun.lookup,
+        let lookup = match self.lock().take_if(|prefetch| prefetch.host == name) {
+            Some(prefetch) if prefetch.started_at.elapsed() < TIME_TO_LIVE => prefetch.lookup,
             _ => look_up(name),
         };
         DnsFuture::new(async { lookup.await.map_err(ResolveDnsError::new)?.map_err(ResolveDnsError::new) })
@@ -67,32 +69,32 @@ mod tests {
     use super::*;
 
     /// One that has found an address for "localhost" that no other lookup would.
-    fn begun() -> Resolver {
+    fn prefetched() -> Resolver {
         let lookup = tokio::spawn(async { Ok(vec![ELSEWHERE]) });
-        let begun = Begun { host: "localhost".to_owned(), at: Instant::now(), lookup };
-        Resolver { begun: Arc::new(Mutex::new(Some(begun))) }
+        let prefetch = Prefetch { host: "localhost".to_owned(), started_at: Instant::now(), lookup };
+        Resolver { prefetch: Arc::new(Mutex::new(Some(prefetch))) }
     }
 
     const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
-    async fn what_was_begun_is_used_once() {
-        let resolver = begun();
+    async fn a_prefetched_answer_is_used_once() {
+        let resolver = prefetched();
         assert_eq!(resolver.clone().resolve_dns("localhost").await.unwrap(), [ELSEWHERE]);
         assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
     }
 
     #[tokio::test]
-    async fn it_is_for_that_name_alone() {
-        let resolver = begun();
+    async fn a_prefetched_answer_is_for_that_name_alone() {
+        let resolver = prefetched();
         assert_eq!(resolver.resolve_dns("127.0.0.1").await.unwrap(), [HERE]);
         assert_eq!(resolver.resolve_dns("localhost").await.unwrap(), [ELSEWHERE]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_not_used_when_it_is_old() {
-        let resolver = begun();
+    async fn a_prefetched_answer_expires() {
+        let resolver = prefetched();
         tokio::time::advance(TIME_TO_LIVE).await;
         assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
     }
@@ -101,12 +103,12 @@ mod tests {
     async fn a_name_is_looked_up_and_an_address_is_not() {
         let resolver = Resolver::default();
         for address in ["127.0.0.1", "[::1]", ""] {
-            resolver.begin(address);
-            assert!(resolver.begun().is_none(), "{address:?}");
+            resolver.prefetch(address);
+            assert!(resolver.lock().is_none(), "{address:?}");
         }
-        resolver.begin("localhost");
-        assert!(resolver.begun().is_some());
+        resolver.prefetch("localhost");
+        assert!(resolver.lock().is_some());
         assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
-        assert!(resolver.begun().is_none());
+        assert!(resolver.lock().is_none());
     }
 }

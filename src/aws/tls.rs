@@ -1,11 +1,11 @@
-//! Whom the AWS clients trust.
+//! Which root certificates the AWS clients trust.
 //!
-//! Amazon's own roots come first: every end point of AWS chains to them, and reading the system's hundred and more
-//! costs milliseconds of each cold start. Where they don't do (an end point of somebody else, a new root), the
-//! system's are read and used from then on. A bundle that is set replaces both.
+//! Amazon's own roots come first: every endpoint of AWS chains to them, and reading the system's hundred and more costs
+//! milliseconds of each cold start. If they don't match (a third-party endpoint, a new root), the system's are read and
+//! used from then on. A bundle that is set replaces both.
 
 use std::error::Error;
-use std::fs;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,59 +19,102 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::config::{ConfigError, Environment, optional};
-use crate::lookup::Resolver;
+use super::Resolver;
 
 /// Amazon Root CA 1 to 4 and Starfield Services Root CA G2, which Amazon Trust Services says to trust.
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
-/// The HTTP client that all AWS clients share.
-///
-/// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust instead; `SSL_CERT_DIR` a folder.
-pub fn http_client(env: Environment<'_>, resolver: Resolver) -> Result<SharedHttpClient, ConfigError> {
-    let bundle = |variable| {
-        optional(env, variable, "a readable file with at least one root certificate, in PEM", |path| {
-            fs::read(path).ok().map(|bytes| usable(&bytes)).filter(|pem| !pem.is_empty())
+/// Which roots to trust.
+#[derive(Clone)]
+pub enum Trust {
+    /// Amazon's and, once they don't match, the system's.
+    AmazonFirst,
+    /// The system's.
+    System,
+    /// These alone, in PEM.
+    Bundle(String),
+}
+
+impl Trust {
+    /// The certificates of a bundle that can be roots, if there are any. The others are left out: a connector panics
+    /// over them.
+    pub fn bundle(pem: &[u8]) -> Option<Self> {
+        let roots = valid_roots(pem);
+        (!roots.is_empty()).then_some(Self::Bundle(roots))
+    }
+
+    /// None at all: for connections without TLS.
+    pub const fn none() -> Self {
+        Self::Bundle(String::new())
+    }
+
+    /// The roots to trust for a server that is not AWS's. The system's are read with the first connection.
+    fn roots(&self) -> TrustStore {
+        match self {
+            Self::AmazonFirst | Self::System => TrustStore::default(),
+            Self::Bundle(pem) if pem.is_empty() => TrustStore::empty(),
+            Self::Bundle(pem) => TrustStore::empty().with_pem_certificate(pem.as_str()),
+        }
+    }
+
+    /// How TLS is spoken with such a server.
+    pub fn tls(&self) -> (Provider, TlsContext) {
+        tls(self.roots())
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AmazonFirst => "AmazonFirst",
+            Self::System => "System",
+            Self::Bundle(_) => "Bundle",
         })
-    };
-    if let Some(pem) =
-        bundle("AWS_CA_BUNDLE")?.map_or_else(|| bundle("SSL_CERT_FILE"), |pem| Ok(Some(pem)))?
-    {
-        return Ok(trusting(TrustStore::empty().with_pem_certificate(pem), resolver));
     }
-    let system = trusting(TrustStore::default(), resolver.clone());
-    if optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?.is_some() {
-        return Ok(system);
+}
+
+/// The HTTP client that all AWS clients share.
+pub fn http_client(trust: &Trust, resolver: Resolver) -> SharedHttpClient {
+    match trust {
+        Trust::Bundle(_) | Trust::System => trusting(trust.roots(), resolver),
+        Trust::AmazonFirst => {
+            let system = trusting(TrustStore::default(), resolver.clone());
+            falling_back(trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS), resolver), system)
+        }
     }
-    let amazon = trusting(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS), resolver);
-    Ok(falling_back(amazon, system))
+}
+
+/// How TLS is spoken with a server whose certificate chains to one of these roots.
+fn tls(roots: TrustStore) -> (Provider, TlsContext) {
+    // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
+    let provider = Provider::Rustls(CryptoMode::Ring);
+    (provider, TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
 }
 
 /// Uses `first` until it refuses a certificate, and `second` from then on.
 fn falling_back(first: SharedHttpClient, second: SharedHttpClient) -> SharedHttpClient {
     let refused = Arc::new(AtomicBool::new(false));
-    // Asked anew for each attempt: the one after the refused certificate is the second's.
+    // Called for each attempt: the one after the refused certificate is the second's.
     http_client_fn(move |settings, components| {
         if refused.load(Ordering::Relaxed) {
             return second.http_connector(settings, components);
         }
         let inner = first.http_connector(settings, components);
-        SharedHttpConnector::new(Watched { inner, refused: Arc::clone(&refused) })
+        SharedHttpConnector::new(CertificateWatch { inner, refused: Arc::clone(&refused) })
     })
 }
 
 fn trusting(roots: TrustStore, resolver: Resolver) -> SharedHttpClient {
+    let (provider, context) = tls(roots);
     let client = aws_smithy_http_client::Builder::new()
-        // Not aws-lc: its entropy collector takes 30 ms of a full CPU before the first handshake.
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(TlsContext::builder().with_trust_store(roots).build().unwrap_or_default())
+        .tls_provider(provider)
+        .tls_context(context)
         .build_with_resolver(resolver);
     // Not the client itself: asked to check its settings, it would build a connector for each AWS client and drop it.
     http_client_fn(move |settings, components| client.http_connector(settings, components))
 }
 
-/// The certificates of a bundle that can be roots. The others are left out: a connector panics over them.
-fn usable(bundle: &[u8]) -> String {
+fn valid_roots(bundle: &[u8]) -> String {
     let is_root = |block: &&str| {
         CertificateDer::from_pem_slice(block.as_bytes())
             .is_ok_and(|certificate| RootCertStore::empty().add(certificate).is_ok())
@@ -79,14 +122,14 @@ fn usable(bundle: &[u8]) -> String {
     String::from_utf8_lossy(bundle).split_inclusive("-----END CERTIFICATE-----").filter(is_root).collect()
 }
 
-/// Takes note of a certificate that is not trusted.
+/// Notes a certificate that is not trusted.
 #[derive(Debug)]
-struct Watched {
+struct CertificateWatch {
     inner: SharedHttpConnector,
     refused: Arc<AtomicBool>,
 }
 
-impl HttpConnector for Watched {
+impl HttpConnector for CertificateWatch {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (call, refused) = (self.inner.call(request), Arc::clone(&self.refused));
         HttpConnectorFuture::new(async move {
@@ -117,7 +160,6 @@ fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {
-    use std::env::VarError;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
@@ -135,33 +177,20 @@ mod tests {
 
     #[test]
     fn all_of_amazons_roots_can_be_used() {
-        assert_eq!(usable(AMAZON_ROOTS.as_bytes()).matches("BEGIN").count(), 5);
+        assert_eq!(valid_roots(AMAZON_ROOTS.as_bytes()).matches("BEGIN").count(), 5);
     }
 
     #[test]
     fn a_broken_certificate_costs_only_itself() {
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let bundle = [b"\xff a comment\n", broken.as_bytes(), AMAZON_ROOTS.as_bytes(), b"the end"].concat();
-        assert_eq!(usable(&bundle).matches("BEGIN").count(), 5);
-        assert_eq!(usable(broken.as_bytes()), "");
+        assert_eq!(valid_roots(&bundle).matches("BEGIN").count(), 5);
+        assert_eq!(valid_roots(broken.as_bytes()), "");
     }
 
-    #[test]
-    fn a_bundle_that_is_none_stops_the_start() {
-        for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
-            for path in ["/nowhere", "Cargo.toml"] {
-                let env = |name: &str| {
-                    if name == variable { Ok(path.to_owned()) } else { Err(VarError::NotPresent) }
-                };
-                let client = http_client(&env, Resolver::default());
-                assert_eq!(client.err().map(|error| error.variable), Some(variable));
-            }
-        }
-    }
-
-    /// An end point whose certificate is of an authority of its own: its port, that authority, and the number of
+    /// An endpoint whose certificate is of an authority of its own: its port, that authority, and the number of
     /// handshakes that it began.
-    async fn end_point() -> (u16, String, Arc<AtomicUsize>) {
+    async fn endpoint() -> (u16, String, Arc<AtomicUsize>) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -214,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_certificate_is_tried_with_the_other_roots_and_only_once() {
-        let (port, authority, handshakes) = end_point().await;
+        let (port, authority, handshakes) = endpoint().await;
         let amazon = || TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
         let own = || TrustStore::empty().with_pem_certificate(authority.as_str());
         let client = |roots| trusting(roots, Resolver::default());
@@ -223,7 +252,7 @@ mod tests {
         assert_eq!(handshakes.swap(0, Ordering::Relaxed), 2);
         assert_eq!(ask_twice(falling_back(client(own()), client(amazon())), port, 2).await, [true, true]);
         assert_eq!(handshakes.swap(0, Ordering::Relaxed), 1);
-        // The attempt with the first roots is one of those there are.
+        // The attempt with the first roots counts.
         assert_eq!(ask_twice(falling_back(client(amazon()), client(own())), port, 1).await, [false, true]);
         assert_eq!(ask_twice(client(amazon()), port, 2).await, [false, false]);
     }

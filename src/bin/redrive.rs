@@ -1,11 +1,10 @@
-//! The Lambda function `redrive`: stores what waits in the retry queue.
+//! The Lambda function `redrive`: finishes what waits in the queues.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chat_groups::log;
-use chat_groups::redrive::Redrive;
+use chat_groups::{Aws, ConfigError, Forwarder, Redrive, RedriveSettings, Store, redrive};
 use futures_util::{StreamExt, stream};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
@@ -13,15 +12,15 @@ use tokio::time::Instant;
 /// What all messages of a batch have together; the function's timeout is longer.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// How many messages are under way at once.
-const MAX_PARALLEL: usize = 10;
+/// How many messages are under way at once. Four events of the greatest size fit into the function's memory.
+const MAX_PARALLEL: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    log::init();
-    let redrive = match Redrive::from_env(&|name| std::env::var(name)) {
+    chat_groups::init();
+    let redrive = match build() {
         Ok(redrive) => redrive,
-        Err(error) => return log::stop(&error),
+        Err(error) => return chat_groups::stop(&error),
     };
     let redrive = &redrive;
     let handler = service_fn(async move |event: LambdaEvent<SqsEvent>| -> Result<SqsBatchResponse, Error> {
@@ -38,16 +37,25 @@ async fn main() -> ExitCode {
     });
     match lambda_runtime::run(handler).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => log::stop(error.as_ref()),
+        Err(error) => chat_groups::stop(error.as_ref()),
     }
 }
 
-/// Stores one message; one that fails stays in the queue, and no other with it.
+fn build() -> Result<Redrive, ConfigError> {
+    let settings = RedriveSettings::from_env(&|name| std::env::var(name))?;
+    let aws = Aws::new(settings.aws);
+    let store = Store::new(aws.dynamodb(redrive::TABLE_TIMEOUTS), settings.table_name);
+    let http = aws.http(redrive::FORWARD_CONNECT_TIMEOUT);
+    let forwarder = settings.forward_url.map(|url| Forwarder::new(url, http));
+    Ok(Redrive::new(settings.sdk_app_id, store, forwarder, settings.token))
+}
+
+/// Finishes one message; one that fails stays in the queue, and no other with it.
 async fn finish(redrive: &Redrive, message: SqsMessage, deadline: Instant) -> Option<BatchItemFailure> {
     let body = message.body.unwrap_or_default();
-    let (stored, record) = redrive.finish(&body, SystemTime::now(), deadline).await;
-    log::write(&record.to_line());
+    let (result, record) = redrive.finish(&body, SystemTime::now(), deadline).await;
+    chat_groups::write(&record.to_line());
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = message.message_id.unwrap_or_default();
-    stored.is_err().then_some(failure)
+    result.is_err().then_some(failure)
 }

@@ -1,14 +1,16 @@
 //! The URL side of the protocol: which parameters Chat sends, and what they say.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::time::SystemTime;
 
-/// The one command that this service handles.
-pub const AFTER_CREATE_GROUP: &str = "Group.CallbackAfterCreateGroup";
+use thiserror::Error;
 
-/// The URL parameters of a request, decoded but not yet believed.
+use super::Command;
+use crate::time::from_millis;
+
+/// The URL parameters of a request, decoded but not yet trusted.
 ///
-/// Parameters that nobody asks for (`contenttype`, the operator's own) are let pass.
+/// Unknown parameters (`contenttype`, the operator's own) are ignored.
 #[derive(Debug)]
 pub struct Query<'a> {
     raw: &'a str,
@@ -16,7 +18,7 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads a raw query string. Never fails: what is missing or wrong shows when it is asked for.
+    /// Reads a raw query string. Never fails: a missing or malformed parameter is an error of its own getter.
     pub fn parse(raw: &'a str) -> Self {
         let pairs = form_urlencoded::parse(raw.as_bytes()).collect();
         Self { raw, pairs }
@@ -33,6 +35,11 @@ impl<'a> Query<'a> {
     pub fn callback_command(&self) -> Result<&str, ParameterError> {
         self.decisive("CallbackCommand")?
             .ok_or(ParameterError { name: "CallbackCommand", expected: "the name of a callback command" })
+    }
+
+    /// What the command asks of this service.
+    pub fn command(&self) -> Result<Command, ParameterError> {
+        self.callback_command().map(Command::parse)
     }
 
     /// The signature, absent where authentication is off.
@@ -57,7 +64,7 @@ impl<'a> Query<'a> {
         self.first("ClientIP")
     }
 
-    /// The end user's platform. Unknown ones pass.
+    /// The end user's platform; unknown ones are fine.
     pub fn opt_platform(&self) -> Option<&str> {
         self.first("OptPlatform")
     }
@@ -67,17 +74,19 @@ impl<'a> Query<'a> {
         self.first("RequestID").or_else(|| self.first("RequestId"))
     }
 
-    /// The raw query string without `Sign`, which must not be kept.
-    pub fn without_sign(&self) -> String {
-        let is_sign = |part: &&str| {
-            form_urlencoded::parse(part.as_bytes()).next().is_some_and(|(name, _)| name == "Sign")
+    /// The raw query string without these parameters, and otherwise as it came.
+    pub fn without(&self, names: &[&str]) -> String {
+        let is_named = |part: &&str| {
+            form_urlencoded::parse(part.as_bytes())
+                .next()
+                .is_some_and(|(name, _)| names.contains(&name.as_ref()))
         };
-        let kept: Vec<&str> = self.raw.split('&').filter(|part| !is_sign(part)).collect();
+        let kept: Vec<&str> = self.raw.split('&').filter(|part| !is_named(part)).collect();
         kept.join("&")
     }
 
-    /// A value that decides what happens. Given twice with different values it is refused:
-    /// which of the two a proxy or a forger meant can't be known.
+    /// A value that decides what happens. Two different values are refused: which of them a proxy or a forger meant
+    /// can't be known.
     fn decisive(&self, name: &'static str) -> Result<Option<&str>, ParameterError> {
         let mut values = self.values(name);
         let first = values.next();
@@ -87,7 +96,7 @@ impl<'a> Query<'a> {
         Ok(first)
     }
 
-    /// A value that only informs. An operator's own parameter of the same name must not cost an event.
+    /// A value for the log only. An operator's own parameter of the same name must not cost an event.
     fn first(&self, name: &str) -> Option<&str> {
         self.values(name).next()
     }
@@ -101,7 +110,7 @@ impl<'a> Query<'a> {
 }
 
 /// A number of digits and nothing else; `u64::from_str` would take a sign too.
-pub(crate) fn decimal(text: &str) -> Option<u64> {
+pub fn decimal(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
@@ -115,9 +124,9 @@ pub struct RequestTime<'a> {
     pub seconds: u64,
 }
 
-/// Where an accepted callback came from: everything that its URL says about it.
+/// How a callback came: what its URL says about it, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
+pub struct Origin {
     /// The application, checked to be ours.
     pub sdk_app_id: u64,
     /// The end user's address.
@@ -126,42 +135,35 @@ pub struct Delivery {
     pub opt_platform: Option<String>,
     /// Chat's id of the request.
     pub request_id: Option<String>,
-    /// When Chat sent it: seconds since the Unix epoch.
-    pub request_time: Option<u64>,
-    /// When it first arrived here: milliseconds since the Unix epoch.
-    pub received_at: u64,
+    /// When Chat sent it, to the second.
+    pub request_time: Option<SystemTime>,
+    /// When it first arrived here.
+    pub received_at: SystemTime,
 }
 
-impl Delivery {
+impl Origin {
     /// Takes over what the URL says, for a request that is addressed to `sdk_app_id`.
-    pub fn new(query: &Query<'_>, sdk_app_id: u64, received_at: u64) -> Result<Self, ParameterError> {
+    pub fn new(query: &Query<'_>, sdk_app_id: u64, received_at: SystemTime) -> Result<Self, ParameterError> {
         Ok(Self {
             sdk_app_id,
             client_ip: query.client_ip().map(str::to_owned),
             opt_platform: query.opt_platform().map(str::to_owned),
             request_id: query.request_id().map(str::to_owned),
-            request_time: query.request_time()?.map(|time| time.seconds),
+            request_time: query.request_time()?.map(|time| from_millis(time.seconds.saturating_mul(1000))),
             received_at,
         })
     }
 }
 
 /// A URL parameter that is missing, malformed or contradictory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("URL parameter {name}: expected {expected}")]
 pub struct ParameterError {
     /// The parameter, spelt as Chat spells it.
     pub name: &'static str,
     /// What should have been there.
     pub expected: &'static str,
 }
-
-impl fmt::Display for ParameterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "URL parameter {}: expected {}", self.name, self.expected)
-    }
-}
-
-impl std::error::Error for ParameterError {}
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +176,7 @@ mod tests {
              &CallbackCommand=Group.CallbackAfterCreateGroup&SdkAppid=1400000001&team=c&Sdk%41ppid=1400000001",
         );
         assert_eq!(query.sdk_app_id(), Ok(1_400_000_001));
-        assert_eq!(query.callback_command(), Ok(AFTER_CREATE_GROUP));
+        assert_eq!(query.command(), Ok(Command::Kept(crate::callback::Kept::AfterCreateGroup)));
         assert_eq!(query.client_ip(), Some("::1"));
         assert_eq!(query.opt_platform(), Some("RESTAPI"));
         assert_eq!(query.request_id(), Some("r-1"));
@@ -204,6 +206,7 @@ mod tests {
     #[test]
     fn the_query_is_kept_without_sign_and_otherwise_as_it_was() {
         let query = Query::parse("a=1%20&Sign=abc&RequestTime=5&S%69gn=def&&z");
-        assert_eq!(query.without_sign(), "a=1%20&RequestTime=5&&z");
+        assert_eq!(query.without(&["Sign"]), "a=1%20&RequestTime=5&&z");
+        assert_eq!(query.without(&["Sign", "RequestTime"]), "a=1%20&&z");
     }
 }

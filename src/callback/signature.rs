@@ -4,11 +4,14 @@
 //! the command nor the body, so freshness is what limits the use of a captured one.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use thiserror::Error;
 
-use crate::callback::{ParameterError, RequestTime};
+use super::{ParameterError, RequestTime};
+use crate::time::to_seconds;
 
 /// The most characters that a token has in Chat's console.
 pub const TOKEN_MAX_CHARS: usize = 128;
@@ -66,14 +69,14 @@ pub enum Sender {
 }
 
 impl Verifier {
-    /// Checks `Sign` and its age against `now`, in seconds since the Unix epoch.
+    /// Checks `Sign` and its age.
     ///
     /// Without any token a `Sign` can't be checked; its sender is then as anonymous as one without.
     pub fn verify(
         &self,
         sign: Option<&str>,
         request_time: Option<RequestTime<'_>>,
-        now: u64,
+        now: SystemTime,
     ) -> Result<Sender, SignatureError> {
         let sign = match (sign, self.unsigned) {
             (Some(sign), _) if !self.tokens.is_empty() => sign,
@@ -91,7 +94,7 @@ impl Verifier {
         if !bool::from(genuine) {
             return Err(SignatureError::WrongSign);
         }
-        if request_time.seconds.abs_diff(now) > self.max_age_seconds {
+        if request_time.seconds.abs_diff(to_seconds(now)) > self.max_age_seconds {
             return Err(SignatureError::NotFresh { max_age_seconds: self.max_age_seconds });
         }
         Ok(Sender::Genuine)
@@ -99,49 +102,38 @@ impl Verifier {
 }
 
 /// Why a request is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SignatureError {
     /// There is no `Sign`.
+    #[error("URL parameter Sign: expected a signature, found none")]
     NoSign,
     /// There is a `Sign`, but no RequestTime to check it with: not a forgery, a broken URL.
+    #[error(transparent)]
     NoRequestTime(ParameterError),
-    /// `Sign` was made by no token that is known here.
+    /// `Sign` was made by no known token.
+    #[error("URL parameter Sign: expected the lower-case hex SHA-256 of the token followed by RequestTime")]
     WrongSign,
-    /// RequestTime is genuine but too far from now: a late repeat, a replay, or a wrong clock.
+    /// RequestTime is genuine but too far from now: a late retry, a replay, or a wrong clock.
+    #[error("URL parameter RequestTime: expected at most {max_age_seconds} s from now")]
     NotFresh {
         /// How far it may lie, in seconds.
         max_age_seconds: u64,
     },
 }
 
-impl fmt::Display for SignatureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSign => f.write_str("URL parameter Sign: expected a signature, found none"),
-            Self::NoRequestTime(error) => error.fmt(f),
-            Self::WrongSign => f.write_str(
-                "URL parameter Sign: expected the lower-case hex SHA-256 of the token followed by RequestTime",
-            ),
-            Self::NotFresh { max_age_seconds } => {
-                write!(
-                    f,
-                    "URL parameter RequestTime: expected at most {max_age_seconds} s from now"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for SignatureError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::from_millis;
 
     // The vendor's own vector, from the authentication section of its Webhook Overview.
     const TOKEN: &str = "xxxxyyyy";
     const REQUEST_TIME: RequestTime<'static> = RequestTime { text: "1669872112", seconds: 1_669_872_112 };
     const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+
+    fn at(seconds: u64) -> SystemTime {
+        from_millis(seconds * 1000)
+    }
 
     fn verifier(tokens: &[&str], unsigned: Unsigned) -> Verifier {
         Verifier {
@@ -155,7 +147,7 @@ mod tests {
     fn the_vendors_vector_is_genuine() {
         let verifier = verifier(&[TOKEN], Unsigned::Refused);
         assert_eq!(
-            verifier.verify(Some(SIGN), Some(REQUEST_TIME), REQUEST_TIME.seconds),
+            verifier.verify(Some(SIGN), Some(REQUEST_TIME), at(REQUEST_TIME.seconds)),
             Ok(Sender::Genuine)
         );
     }
@@ -165,7 +157,7 @@ mod tests {
         for tokens in [["new", TOKEN], [TOKEN, "new"]] {
             let verifier = verifier(&tokens, Unsigned::Refused);
             assert_eq!(
-                verifier.verify(Some(SIGN), Some(REQUEST_TIME), REQUEST_TIME.seconds),
+                verifier.verify(Some(SIGN), Some(REQUEST_TIME), at(REQUEST_TIME.seconds)),
                 Ok(Sender::Genuine)
             );
         }
@@ -174,12 +166,12 @@ mod tests {
     #[test]
     fn a_request_time_is_fresh_up_to_the_limit_either_way() {
         let verifier = verifier(&[TOKEN], Unsigned::Refused);
-        let at = |now| verifier.verify(Some(SIGN), Some(REQUEST_TIME), now);
+        let verify = |seconds| verifier.verify(Some(SIGN), Some(REQUEST_TIME), at(seconds));
         let not_fresh = Err(SignatureError::NotFresh { max_age_seconds: 60 });
-        assert_eq!(at(REQUEST_TIME.seconds + 60), Ok(Sender::Genuine));
-        assert_eq!(at(REQUEST_TIME.seconds - 60), Ok(Sender::Genuine));
-        assert_eq!(at(REQUEST_TIME.seconds + 61), not_fresh);
-        assert_eq!(at(REQUEST_TIME.seconds - 61), not_fresh);
+        assert_eq!(verify(REQUEST_TIME.seconds + 60), Ok(Sender::Genuine));
+        assert_eq!(verify(REQUEST_TIME.seconds - 60), Ok(Sender::Genuine));
+        assert_eq!(verify(REQUEST_TIME.seconds + 61), not_fresh);
+        assert_eq!(verify(REQUEST_TIME.seconds - 61), not_fresh);
     }
 
     #[test]
@@ -189,7 +181,7 @@ mod tests {
         let longer = format!("{SIGN}0");
         for sign in ["0", &upper_case, &longer, &SIGN[1..], &SIGN.replace('1', "2"), "é"] {
             assert_eq!(
-                verifier.verify(Some(sign), Some(REQUEST_TIME), REQUEST_TIME.seconds),
+                verifier.verify(Some(sign), Some(REQUEST_TIME), at(REQUEST_TIME.seconds)),
                 Err(SignatureError::WrongSign),
                 "{sign}"
             );
@@ -200,16 +192,16 @@ mod tests {
     fn a_request_without_sign_is_let_in_only_where_that_is_set() {
         let accepted = verifier(&[TOKEN], Unsigned::Accepted);
         let refused = verifier(&[TOKEN], Unsigned::Refused);
-        assert_eq!(accepted.verify(None, None, 0), Ok(Sender::Anonymous));
-        assert_eq!(refused.verify(None, None, 0), Err(SignatureError::NoSign));
-        assert!(matches!(refused.verify(Some(SIGN), None, 0), Err(SignatureError::NoRequestTime(_))));
+        assert_eq!(accepted.verify(None, None, at(0)), Ok(Sender::Anonymous));
+        assert_eq!(refused.verify(None, None, at(0)), Err(SignatureError::NoSign));
+        assert!(matches!(refused.verify(Some(SIGN), None, at(0)), Err(SignatureError::NoRequestTime(_))));
     }
 
     #[test]
     fn without_a_token_nobody_is_genuine() {
         let verifier = verifier(&[], Unsigned::Accepted);
         assert_eq!(
-            verifier.verify(Some(SIGN), Some(REQUEST_TIME), REQUEST_TIME.seconds),
+            verifier.verify(Some(SIGN), Some(REQUEST_TIME), at(REQUEST_TIME.seconds)),
             Ok(Sender::Anonymous)
         );
     }

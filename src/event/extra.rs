@@ -1,57 +1,81 @@
-//! JSON that is not known here, as native DynamoDB types.
+//! Attributes of the table, and JSON that is not known here as such.
 //!
-//! Numbers keep every digit that they were sent with; the few that DynamoDB can't hold
-//! (over 38 significant digits, or beyond its range) are kept as their text.
+//! Custom data never costs an event. Numbers keep every digit that they were sent with; what DynamoDB can't hold
+//! natively (a number of over 38 significant digits or beyond its range, an object with an empty name, nesting beyond
+//! its limit, a string that is no Unicode text) is kept as its JSON text.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::value::RawValue;
 
+use crate::callback::{Name, string};
+
 /// Attributes by name: an item, or a map inside one.
 pub type Attributes = HashMap<String, AttributeValue>;
 
-/// How many levels of lists and maps an unknown field may nest. DynamoDB takes 32 levels in all: the first
-/// is the map `extra` that holds the field, the last the innermost value.
+/// How many levels of lists and maps an unknown field may nest. DynamoDB takes 32 levels in all: the first is the map
+/// `extra` that holds the field, the last the innermost value.
 pub const MAX_DEPTH: usize = 30;
 
-/// Turns the text of one JSON value into an attribute value.
-pub fn from_json(raw: &RawValue) -> Result<AttributeValue, AttributeError> {
-    nested(raw, MAX_DEPTH)
+/// The longest name of an attribute inside a map, in bytes.
+const NAME_MAX_BYTES: usize = 65_535;
+
+/// A string attribute.
+pub fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
 }
 
-fn nested(raw: &RawValue, levels: usize) -> Result<AttributeValue, AttributeError> {
-    let text = raw.get();
-    let value = match text.as_bytes().first() {
-        Some(b'{' | b'[') if levels == 0 => return Err(AttributeError::TooDeep),
-        Some(b'{') => AttributeValue::M(
-            read::<HashMap<String, &RawValue>>(text)?
-                .into_iter()
-                .map(|(name, value)| match name.is_empty() {
-                    true => Err(AttributeError::EmptyName),
-                    false => Ok((name, nested(value, levels - 1)?)),
-                })
-                .collect::<Result<_, _>>()?,
-        ),
-        Some(b'[') => AttributeValue::L(
-            read::<Vec<&RawValue>>(text)?
-                .into_iter()
-                .map(|value| nested(value, levels - 1))
-                .collect::<Result<_, _>>()?,
-        ),
-        Some(b'"') => AttributeValue::S(read(text)?),
-        Some(b't' | b'f') => AttributeValue::Bool(read(text)?),
-        Some(b'n') => AttributeValue::Null(true),
-        _ if is_dynamodb_number(text) => AttributeValue::N(text.to_owned()),
-        _ => AttributeValue::S(text.to_owned()),
+/// A number attribute.
+pub fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// Adds unknown fields to the map `extra` of an item, if there are any.
+pub fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String, &'a RawValue)>) {
+    let unknown: Attributes = rest.map(|(name, raw)| (map_name(name), from_json(raw, MAX_DEPTH))).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    match item.entry("extra".to_owned()).or_insert_with(|| AttributeValue::M(Attributes::new())) {
+        AttributeValue::M(extra) => extra.extend(unknown),
+        other => *other = AttributeValue::M(unknown),
+    }
+}
+
+/// A name that DynamoDB holds: an empty one becomes its JSON text.
+pub fn map_name(name: String) -> String {
+    if name.is_empty() { "\"\"".to_owned() } else { name }
+}
+
+/// Turns one JSON value into an attribute value.
+fn from_json(raw: &RawValue, levels: usize) -> AttributeValue {
+    let native = match raw.get().as_bytes().first() {
+        Some(b'{') => object(raw, levels),
+        Some(b'[') => list(raw, levels),
+        Some(b'"') => string(raw).map(AttributeValue::S),
+        Some(b't') => Some(AttributeValue::Bool(true)),
+        Some(b'f') => Some(AttributeValue::Bool(false)),
+        Some(b'n') => Some(AttributeValue::Null(true)),
+        _ => is_dynamodb_number(raw.get()).then(|| number(raw.get())),
     };
-    Ok(value)
+    native.unwrap_or_else(|| text(raw.get()))
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, AttributeError> {
-    // The text is known to be JSON; only an escape that is no Unicode character still fails.
-    serde_json::from_str(text).map_err(|_| AttributeError::NotUnicode)
+fn object(raw: &RawValue, levels: usize) -> Option<AttributeValue> {
+    let levels = levels.checked_sub(1)?;
+    let fields: BTreeMap<Name<'_>, &RawValue> = serde_json::from_str(raw.get()).ok()?;
+    let is_held = |name: &Name<'_>| (1..=NAME_MAX_BYTES).contains(&name.0.len());
+    fields.keys().all(is_held).then(|| {
+        let entries = fields.into_iter();
+        AttributeValue::M(entries.map(|(name, raw)| (name.0.into_owned(), from_json(raw, levels))).collect())
+    })
+}
+
+fn list(raw: &RawValue, levels: usize) -> Option<AttributeValue> {
+    let levels = levels.checked_sub(1)?;
+    let values: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+    Some(AttributeValue::L(values.into_iter().map(|raw| from_json(raw, levels)).collect()))
 }
 
 /// Whether DynamoDB holds this JSON number exactly: zero, or up to 38 significant digits
@@ -78,73 +102,72 @@ fn is_dynamodb_number(text: &str) -> bool {
     significant <= 38 && power.is_some_and(|power| (-130..=125).contains(&power))
 }
 
-/// Why DynamoDB can't hold a JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttributeError {
-    /// It nests deeper than [`MAX_DEPTH`].
-    TooDeep,
-    /// An object in it has an empty name.
-    EmptyName,
-    /// A string in it has an escape that is no Unicode character.
-    NotUnicode,
-}
-
-impl fmt::Display for AttributeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooDeep => write!(f, "at most {MAX_DEPTH} levels of nesting"),
-            Self::EmptyName => f.write_str("no empty names in it"),
-            Self::NotUnicode => f.write_str("Unicode text"),
-        }
-    }
-}
-
-impl std::error::Error for AttributeError {}
-
 #[cfg(test)]
+#[expect(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn convert(json: &str) -> Result<AttributeValue, AttributeError> {
-        let raw: &RawValue = serde_json::from_str(json).map_err(|_| AttributeError::NotUnicode)?;
-        from_json(raw)
+    fn convert(json: &str) -> AttributeValue {
+        from_json(serde_json::from_str(json).unwrap(), MAX_DEPTH)
     }
 
     #[test]
     fn every_json_type_has_its_native_one() {
         let expected = AttributeValue::M(HashMap::from([
-            ("s".to_owned(), AttributeValue::S("a\0\u{1f600}".to_owned())),
-            ("n".to_owned(), AttributeValue::N("-1.50e3".to_owned())),
+            ("s".to_owned(), text("a\0\u{1f600}")),
+            ("n".to_owned(), number("-1.50e3")),
             ("l".to_owned(), AttributeValue::L(vec![AttributeValue::Bool(true), AttributeValue::Null(true)])),
             ("m".to_owned(), AttributeValue::M(HashMap::new())),
         ]));
-        let json = r#"{"s":"a\u0000😀", "n": -1.50e3, "l":[true,null], "m":{}}"#;
-        assert_eq!(convert(json), Ok(expected));
+        assert_eq!(convert(r#"{"s":"a\u0000😀", "n": -1.50e3, "l":[true,null], "m":{}}"#), expected);
     }
 
     #[test]
     fn a_number_that_dynamodb_cannot_hold_is_kept_as_text() {
         let long = "1".repeat(39);
-        for number in ["1e126", "1e-131", "1e99999999999", "-1e2147483647", long.as_str()] {
-            assert_eq!(convert(number), Ok(AttributeValue::S(number.to_owned())));
+        for json in ["1e126", "1e-131", "1e99999999999", "-1e2147483647", long.as_str()] {
+            assert_eq!(convert(json), text(json));
         }
         let padded = format!("0.{}{}000", "0".repeat(60), "9".repeat(38));
-        for number in ["9.99e125", "1e-130", "0", "-0.0e999", padded.as_str()] {
-            assert_eq!(convert(number), Ok(AttributeValue::N(number.to_owned())));
+        for json in ["9.99e125", "1e-130", "0", "-0.0e999", padded.as_str()] {
+            assert_eq!(convert(json), number(json));
         }
     }
 
     #[test]
-    fn nesting_ends_where_dynamodb_ends_it() {
+    fn what_nests_too_deep_is_kept_as_text_from_the_last_level_on() {
         let nest = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(convert(&nest(MAX_DEPTH)).is_ok());
-        assert_eq!(convert(&nest(MAX_DEPTH + 1)), Err(AttributeError::TooDeep));
-        assert_eq!(convert(&nest(10_000)), Err(AttributeError::TooDeep));
+        let depth = |mut value: AttributeValue| {
+            let mut levels = 0;
+            while let AttributeValue::L(mut list) = value {
+                levels += 1;
+                value = list.pop().unwrap_or(AttributeValue::Null(true));
+            }
+            (levels, value)
+        };
+        assert_eq!(depth(convert(&nest(MAX_DEPTH))), (MAX_DEPTH, AttributeValue::Null(true)));
+        assert_eq!(depth(convert(&nest(MAX_DEPTH + 2))), (MAX_DEPTH, text("[[]]")));
+        assert_eq!(depth(convert(&nest(100))), (MAX_DEPTH, text(nest(100 - MAX_DEPTH))));
     }
 
     #[test]
-    fn what_dynamodb_refuses_is_an_error() {
-        assert_eq!(convert(r#"[{"":1}]"#), Err(AttributeError::EmptyName));
-        assert_eq!(convert(r#"["\ud800"]"#), Err(AttributeError::NotUnicode));
+    fn an_object_with_an_empty_name_and_a_string_that_is_no_text_are_kept_as_json() {
+        let kept = AttributeValue::L(vec![text(r#"{"":1}"#), number(2)]);
+        assert_eq!(convert(r#"[{"":1},2]"#), kept);
+        assert_eq!(convert(r#"["\ud800"]"#), AttributeValue::L(vec![text(r#""\ud800""#)]));
+    }
+
+    #[test]
+    fn unknown_fields_are_added_to_those_that_are_there() {
+        let mut item = Attributes::new();
+        add(&mut item, [].into_iter());
+        assert!(item.is_empty());
+        for json in [r#"{"":1}"#, r#"{"a":true}"#] {
+            let raw: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap();
+            add(&mut item, raw.into_iter());
+        }
+        let extra =
+            HashMap::from([("\"\"".to_owned(), number(1)), ("a".to_owned(), AttributeValue::Bool(true))]);
+        assert_eq!(item["extra"], AttributeValue::M(extra));
     }
 }

@@ -1,128 +1,142 @@
-//! The way of a queued callback: from the retry queue into the table.
+//! The function `redrive`: finishes what `webhook` could not do in time.
 
-use std::error::Error;
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::app::milliseconds;
-use crate::aws::{Aws, Patience};
-use crate::callback::{AFTER_CREATE_GROUP, Delivery, ParameterError, Query};
-use crate::config::{Application, ConfigError, Environment};
-use crate::group::{BodyError, GroupCreated};
-use crate::queue::Message;
-use crate::reply::Record;
-use crate::store::{Store, StoreError, Stored};
+use super::Outcome;
+use crate::aws::Timeouts;
+use crate::callback::{BodyError, Command, Origin, ParameterError, Query, Token};
+use crate::event::Event;
+use crate::forward::{ForwardError, Forwarder, late_query};
+use crate::log::{Record, causes};
+use crate::queue::{Message, Pending};
+use crate::store::{Store, StoreError};
 
 /// Nobody waits for an answer here.
-const TABLE_PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(1),
-    attempt: Duration::from_secs(5),
-    attempts: 5,
-    backoff: Duration::from_millis(100),
-};
+pub const TABLE_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
 
-/// The function `redrive`: finishes what `webhook` could not store in time.
+/// How long the receiver behind may take for one callback.
+const FORWARD_BUDGET: Duration = Duration::from_secs(5);
+
+/// For a connection to it.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Finishes queued callbacks.
 #[derive(Debug)]
 pub struct Redrive {
     sdk_app_id: u64,
     store: Store,
+    forwarder: Option<Forwarder>,
+    /// Signs what is delivered late.
+    token: Option<Token>,
 }
 
 impl Redrive {
-    /// Reads the settings and builds the client; nothing is connected yet.
-    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let Application { sdk_app_id, table_name } = Application::from_env(env)?;
-        let store = Store::new(Aws::from_env(env)?.dynamodb(TABLE_PATIENCE), table_name);
-        Ok(Self { sdk_app_id, store })
+    /// Puts the parts together.
+    pub fn new(sdk_app_id: u64, store: Store, forwarder: Option<Forwarder>, token: Option<Token>) -> Self {
+        Self { sdk_app_id, store, forwarder, token }
     }
 
-    /// Stores one message before the deadline, and tells what became of it.
+    /// Finishes one message before the deadline, and tells what became of it.
     pub async fn finish(
         &self,
         message: &str,
         now: SystemTime,
         deadline: Instant,
-    ) -> (Result<Stored, RedriveError>, Record) {
+    ) -> (Result<Outcome, RedriveError>, Record) {
         let start = Instant::now();
-        let mut record = Record::default();
-        let stored = self.store(message, deadline, &mut record).await;
+        let (result, record) = match serde_json::from_str::<Message>(message) {
+            Ok(message) => self.process(&message, now, deadline).await,
+            Err(_) => (Err(RedriveError::Message), Record::default()),
+        };
+        let (level, outcome) = match &result {
+            Ok(outcome) => ("INFO", outcome.name()),
+            Err(_) => ("WARN", "failed"),
+        };
+        let error = result.as_ref().err().map(|error| causes(error));
         let duration = start.elapsed();
-        record.finish_redrive(&stored, duration, milliseconds(now + duration));
-        (stored, record)
+        (result, Record { level, outcome, error, ..record }.timed(duration, now + duration))
     }
 
-    async fn store(
+    async fn process(
         &self,
-        message: &str,
+        message: &Message,
+        now: SystemTime,
         deadline: Instant,
-        record: &mut Record,
-    ) -> Result<Stored, RedriveError> {
-        let message: Message = serde_json::from_str(message).map_err(|_| RedriveError::Message)?;
+    ) -> (Result<Outcome, RedriveError>, Record) {
         let query = Query::parse(&message.query);
-        record.describe(&query);
-        if query.sdk_app_id()? != self.sdk_app_id || query.callback_command()? != AFTER_CREATE_GROUP {
-            return Err(RedriveError::NotOurs);
+        let record = Record::new(&query);
+        if message.pending == Pending::Forward {
+            return (self.forward(&query, message, now, deadline).await, record);
         }
-        let delivery = Delivery::new(&query, self.sdk_app_id, message.received_at)?;
-        let event = GroupCreated::parse(&message.bytes(), delivery)?;
-        record.describe_group(&event);
-        // Looks before it writes: a part may be in the table, from the attempt that failed.
-        Ok(self.store.finish(&event, deadline).await?)
+        match self.read(&query, message) {
+            Ok(Some(event)) if !event.is_empty() => {
+                let applied = self.store.settle(&event, deadline).await;
+                (applied.map(Outcome::Applied).map_err(RedriveError::from), record.about(Some(&event)))
+            }
+            Ok(event) => (Ok(Outcome::Ignored), record.about(event.as_ref())),
+            Err(error) => (Err(error), record),
+        }
+    }
+
+    /// Passes a callback on, late and signed anew.
+    async fn forward(
+        &self,
+        query: &Query<'_>,
+        message: &Message,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Result<Outcome, RedriveError> {
+        self.check(query)?;
+        let body = message.bytes().ok_or(RedriveError::Message)?;
+        let forwarder = self.forwarder.as_ref().ok_or(RedriveError::NoReceiver)?;
+        let token = self.token.as_ref().filter(|_| !message.unsigned);
+        let deadline = deadline.min(Instant::now() + FORWARD_BUDGET);
+        forwarder.post(&late_query(query, token, now), &body, deadline).await?;
+        Ok(Outcome::Forwarded(None))
+    }
+
+    /// Reads the event again. Its sender was checked before it was queued.
+    fn read(&self, query: &Query<'_>, message: &Message) -> Result<Option<Event>, RedriveError> {
+        self.check(query)?;
+        let Command::Kept(command) = query.command()? else {
+            return Err(RedriveError::NotOurs);
+        };
+        let body = message.bytes().ok_or(RedriveError::Message)?;
+        let origin = Origin::new(query, self.sdk_app_id, message.received_at)?;
+        Ok(Event::parse(command, &body, &origin)?)
+    }
+
+    fn check(&self, query: &Query<'_>) -> Result<(), RedriveError> {
+        if query.sdk_app_id()? == self.sdk_app_id { Ok(()) } else { Err(RedriveError::NotOurs) }
     }
 }
 
 /// Why a message stays in the queue.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum RedriveError {
     /// It is not what `webhook` puts into the queue.
+    #[error("message: expected JSON with received_at, query and body")]
     Message,
     /// Its URL parameters are not what Chat sends.
-    Parameter(ParameterError),
-    /// It is meant for another application, or of a command that is not handled here.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// It is meant for another application, or of a command that is not kept.
+    #[error("query: expected this receiver's SdkAppid and a command that it keeps")]
     NotOurs,
     /// Its body can't be read.
-    Body(BodyError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It is to be passed on, and there is no receiver behind.
+    #[error("FORWARD_URL: expected the receiver behind, as the message is to be passed on")]
+    NoReceiver,
+    /// The receiver behind did not take it.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// The table did not take it.
-    Store(StoreError),
-}
-
-impl fmt::Display for RedriveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message => f.write_str("message: expected JSON with received_at, query and body"),
-            Self::Parameter(error) => error.fmt(f),
-            Self::NotOurs => f.write_str("query: expected this receiver's SdkAppid and command"),
-            Self::Body(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for RedriveError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Store(error) => error.source(),
-            Self::Message | Self::Parameter(_) | Self::NotOurs | Self::Body(_) => None,
-        }
-    }
-}
-
-impl From<ParameterError> for RedriveError {
-    fn from(error: ParameterError) -> Self {
-        Self::Parameter(error)
-    }
-}
-
-impl From<BodyError> for RedriveError {
-    fn from(error: BodyError) -> Self {
-        Self::Body(error)
-    }
-}
-
-impl From<StoreError> for RedriveError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

@@ -1,97 +1,98 @@
-//! The whole path of a callback, and the time that each part of it may take.
+//! The function `webhook`: the whole path of a callback, and the time that each part of it may take.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use lambda_http::http::{Method, Response};
 use lambda_http::{Body, Request};
 use tokio::time::Instant;
 
-use crate::aws::{Aws, Patience};
-use crate::callback::{AFTER_CREATE_GROUP, Delivery, Query};
-use crate::config::{Application, ConfigError, Environment, Reception};
-use crate::group::{BodyError, GroupCreated};
-use crate::queue::{Message, QueueError, RetryQueue};
-use crate::reply::{BODY_MAX_BYTES, Outcome, Record, Refusal};
-use crate::signature::{Sender, Verifier};
-use crate::store::{Store, StoreError};
+use super::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
+use crate::aws::Timeouts;
+use crate::callback::{self, BodyError, Command, Origin, Query, Sender, Verifier};
+use crate::event::Event;
+use crate::forward::{ForwardError, Forwarder, MARK};
+use crate::log::{Record, causes};
+use crate::queue::{Message, Pending, Queue, QueueError};
+use crate::store::{Applied, Store, StoreError};
 
-/// Chat waits 2 s; the gateway and the way there and back need some of it. Counted from the start of the
-/// handler, the table has until the first of these, the queue until the second, and the answer leaves by 1.5 s.
-const TABLE_BUDGET: Duration = Duration::from_millis(900);
+/// Chat waits 2 s; the gateway and the network need some of it. Counted from the start of the handler, the table and
+/// the receiver behind have until the first of these, or the second where nothing is kept; the queues until the last,
+/// as a decision has. The answer leaves by 1.5 s.
+const KEEP_BUDGET: Duration = Duration::from_millis(900);
+const PASS_BUDGET: Duration = Duration::from_millis(1000);
 const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
-/// Four connections that are refused at once, or two that hang, fit into the table's budget.
-const TABLE_PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(300),
-    attempt: TABLE_BUDGET,
-    attempts: 4,
-    backoff: Duration::from_millis(25),
-};
+/// An attempt is ended by the budget alone.
+pub const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: KEEP_BUDGET };
 
-/// The queue has 0.4 s at the least.
-const QUEUE_PATIENCE: Patience = Patience {
-    connect: Duration::from_millis(200),
-    attempt: QUEUE_BUDGET,
-    attempts: 4,
-    backoff: Duration::from_millis(25),
-};
+/// The queues have at least 0.3 s.
+pub const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
 
-/// The function `webhook`: receives callbacks.
+/// For a connection to the receiver behind.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
+
+/// Receives callbacks.
 #[derive(Debug)]
 pub struct Webhook {
     sdk_app_id: u64,
     verifier: Verifier,
     store: Store,
-    queue: Option<RetryQueue>,
-    cold: AtomicBool,
+    behind: Behind,
+    is_cold: AtomicBool,
+}
+
+/// Where callbacks go beside the table, each of it optional.
+#[derive(Debug, Default)]
+pub struct Behind {
+    /// For what can't be stored in time; without it such an event is answered 503.
+    pub retry_queue: Option<Queue>,
+    /// The receiver behind.
+    pub forwarder: Option<Forwarder>,
+    /// For what the receiver behind does not take.
+    pub forward_queue: Option<Queue>,
+}
+
+/// A callback whose sender is accepted.
+struct Callback<'a> {
+    query: &'a Query<'a>,
+    command: Command,
+    sender: Sender,
+    origin: Origin,
+    body: &'a [u8],
+    /// The start of the handler, from which all budgets are counted.
+    start: Instant,
 }
 
 impl Webhook {
-    /// Reads the settings and builds the clients. Nothing is connected yet, but DynamoDB's address is being looked up.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a Tokio runtime.
-    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let Application { sdk_app_id, table_name } = Application::from_env(env)?;
-        let Reception { verifier, retry_queue_url } = Reception::from_env(env)?;
-        let aws = Aws::from_env(env)?;
-        let webhook = Self {
-            sdk_app_id,
-            verifier,
-            store: Store::new(aws.dynamodb(TABLE_PATIENCE), table_name),
-            queue: retry_queue_url.map(|url| RetryQueue::new(aws.sqs(QUEUE_PATIENCE), url)),
-            cold: AtomicBool::new(true),
-        };
-        aws.look_up_dynamodb();
-        Ok(webhook)
+    /// Puts the parts together.
+    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, behind: Behind) -> Self {
+        Self { sdk_app_id, verifier, store, behind, is_cold: AtomicBool::new(true) }
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.
     pub async fn accept(&self, request: &Request, now: SystemTime) -> (Response<Body>, Record) {
         let start = Instant::now();
-        let received_at = milliseconds(now);
-        let mut record = Record { cold_start: self.cold.swap(false, Ordering::Relaxed), ..Record::default() };
-        let outcome = self
-            .decide(request, Arrival { start, received_at }, &mut record)
-            .await
-            .unwrap_or_else(Outcome::Rejected);
+        let cold_start = self.is_cold.swap(false, Ordering::Relaxed);
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let handled = match self.admit(request, &query, (now, start)) {
+            Ok(callback) => self.handle(&callback).await,
+            Err(refusal) => Handled::new(Err(refusal)),
+        };
         let duration = start.elapsed();
-        record.finish(&outcome, duration, milliseconds(now + duration));
-        (outcome.response(), record)
+        let record = handled.record(&query, cold_start).timed(duration, now + duration);
+        (handled.response(), record)
     }
 
-    /// The path of a request: method, size, SdkAppid, Sign and RequestTime, command, body, table, queue.
-    async fn decide(
+    /// Checks method, size, SdkAppid, Sign and RequestTime, command, in this order: nothing is read from a body before
+    /// its sender is accepted.
+    fn admit<'a>(
         &self,
-        request: &Request,
-        arrival: Arrival,
-        record: &mut Record,
-    ) -> Result<Outcome, Refusal> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        record.describe(&query);
-
+        request: &'a Request,
+        query: &'a Query<'a>,
+        (now, start): (SystemTime, Instant),
+    ) -> Result<Callback<'a>, Refusal> {
         let body: &[u8] = request.body().as_ref();
         if request.method() != Method::POST {
             return Err(Refusal::Method);
@@ -102,80 +103,218 @@ impl Webhook {
         if query.sdk_app_id()? != self.sdk_app_id {
             return Err(Refusal::OtherApplication);
         }
-        let now = arrival.received_at / 1000;
         let sender = self.verifier.verify(query.sign()?, query.request_time()?, now)?;
-        if query.callback_command()? != AFTER_CREATE_GROUP {
-            return Ok(Outcome::Ignored);
+        if request.headers().contains_key(MARK) {
+            return Err(Refusal::Loop);
         }
-        let delivery = Delivery::new(&query, self.sdk_app_id, arrival.received_at)?;
-        let message = || Message::new(arrival.received_at, query.without_sign(), body);
+        let command = query.command()?;
+        let origin = Origin::new(query, self.sdk_app_id, now)?;
+        Ok(Callback { query, command, sender, origin, body, start })
+    }
 
-        let event = match GroupCreated::parse(body, delivery) {
-            Ok(event) => event,
-            Err(error) => return Ok(self.unreadable(error, sender, message(), arrival).await),
-        };
-        record.describe_group(&event);
-        match self.store.put(&event, arrival.start + TABLE_BUDGET).await {
-            Ok(stored) => Ok(Outcome::Stored(stored)),
-            Err(error) => Ok(self.not_stored(&event, error, message(), arrival).await),
+    async fn handle(&self, callback: &Callback<'_>) -> Handled {
+        match callback.command {
+            Command::Kept(command) => match Event::parse(command, callback.body, &callback.origin) {
+                Ok(Some(event)) => self.keep(event, callback).await,
+                Ok(None) => self.pass_on(callback).await,
+                Err(error) => self.refuse(error, callback).await,
+            },
+            Command::Other => self.pass_on(callback).await,
+            Command::Decision => self.decide(callback).await,
         }
     }
 
-    /// Keeps what the table did not take. What would take an earlier group apart is kept first, then done.
-    async fn not_stored(
-        &self,
-        event: &GroupCreated,
-        mut table_error: StoreError,
-        message: Message,
-        arrival: Arrival,
-    ) -> Outcome {
-        let queued = self.enqueue(&message, arrival).await;
-        let is_kept = matches!(queued, Ok(()) | Err(QueueError::Missing));
-        if is_kept && matches!(table_error, StoreError::TakesApart) {
-            match self.store.finish(event, arrival.start + QUEUE_BUDGET).await {
-                Ok(stored) => return Outcome::Stored(stored),
-                Err(error) => table_error = error,
+    /// Brings an event to the table and to the receiver behind at the same time, and to the queues what is owed then.
+    async fn keep(&self, event: Event, callback: &Callback<'_>) -> Handled {
+        let (table, forward) =
+            tokio::join!(self.write(&event, callback), self.forward(callback, KEEP_BUDGET));
+        let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
+        let mut owed = handled.owed_to(forward.as_ref());
+        match table {
+            Some(Ok(applied)) => {
+                handled.result = Ok(Outcome::Applied(applied));
+                if applied.has_leftovers {
+                    // For `redrive` to sweep. One that is not queued is no failure: `reconcile` sweeps too.
+                    self.enqueue(Pending::Table, callback).await.ok();
+                }
             }
+            Some(Err(error)) => {
+                handled.result = Ok(Outcome::Queued);
+                handled.errors.push(causes(&error));
+                owed.push(Pending::Table);
+            }
+            None => {}
         }
-        match queued {
-            Ok(()) => Outcome::Queued(table_error),
-            Err(error) => Outcome::Lost { refusal: Refusal::Unavailable(table_error), error, message },
+        self.settle(handled, &owed, callback).await
+    }
+
+    /// Passes on what is not kept. Without a receiver behind it is answered OK.
+    async fn pass_on(&self, callback: &Callback<'_>) -> Handled {
+        let forward = self.forward(callback, PASS_BUDGET).await;
+        let mut handled = Handled::new(Ok(Outcome::Ignored));
+        let owed = handled.owed_to(forward.as_ref());
+        match forward {
+            None => return handled,
+            Some(Ok(json)) => handled.result = Ok(Outcome::Forwarded(json)),
+            Some(Err(_)) => handled.result = Ok(Outcome::Queued),
+        }
+        let mut handled = self.settle(handled, &owed, callback).await;
+        handled.lost.iter_mut().for_each(Message::drop_body);
+        handled
+    }
+
+    /// Hands a decision through, which is the receiver's behind alone. Without one, OK means that all is allowed.
+    async fn decide(&self, callback: &Callback<'_>) -> Handled {
+        match self.forward(callback, QUEUE_BUDGET).await {
+            None => Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) },
+            Some(Ok(Some(json))) => {
+                let forwarded = Some(Forwarded::Ok);
+                Handled { forwarded, ..Handled::new(Ok(Outcome::Forwarded(Some(json)))) }
+            }
+            Some(no_decision) => Handled {
+                forwarded: Some(Forwarded::Failed),
+                errors: no_decision.err().iter().map(|error| causes(error)).collect(),
+                ..Handled::new(Err(Refusal::Undecided))
+            },
         }
     }
 
-    /// Keeps a genuine body that can't be read: through the queue it ends in the dead-letter queue, where it is seen.
-    async fn unreadable(
+    /// Refuses a body that can't be read. A genuine one is passed on, and queued: it ends up in the dead-letter queue,
+    /// where an alarm reports it.
+    async fn refuse(&self, error: BodyError, callback: &Callback<'_>) -> Handled {
+        let is_queued = callback.sender == Sender::Genuine && error != BodyError::OtherCommand;
+        let mut handled = Handled::new(Err(Refusal::Body(error)));
+        if !is_queued {
+            return handled;
+        }
+        let forward = self.forward(callback, KEEP_BUDGET).await;
+        let mut owed = handled.owed_to(forward.as_ref());
+        if self.behind.retry_queue.is_some() {
+            owed.push(Pending::Table);
+        }
+        self.settle(handled, &owed, callback).await
+    }
+
+    /// Writes an event; `None` where it says nothing.
+    async fn write(&self, event: &Event, callback: &Callback<'_>) -> Option<Result<Applied, StoreError>> {
+        if event.is_empty() {
+            return None;
+        }
+        Some(self.store.apply(event, callback.start + KEEP_BUDGET).await)
+    }
+
+    /// Posts a callback to the receiver behind, if there is one.
+    async fn forward(
         &self,
-        error: BodyError,
-        sender: Sender,
-        message: Message,
-        arrival: Arrival,
-    ) -> Outcome {
-        let refusal = Refusal::Body(error);
-        if sender == Sender::Anonymous || matches!(refusal, Refusal::Body(BodyError::OtherCommand)) {
-            return Outcome::Rejected(refusal);
-        }
-        match self.enqueue(&message, arrival).await {
-            Ok(()) | Err(QueueError::Missing) => Outcome::Rejected(refusal),
-            Err(error) => Outcome::Lost { refusal, error, message },
-        }
+        callback: &Callback<'_>,
+        budget: Duration,
+    ) -> Option<Result<Option<String>, ForwardError>> {
+        let forwarder = self.behind.forwarder.as_ref()?;
+        Some(forwarder.try_post(&callback.forward_query(), callback.body, callback.start + budget).await)
     }
 
-    async fn enqueue(&self, message: &Message, arrival: Arrival) -> Result<(), QueueError> {
-        let queue = self.queue.as_ref().ok_or(QueueError::Missing)?;
-        queue.send(message, arrival.start + QUEUE_BUDGET).await
+    /// Queues what is owed. What no queue takes is lost: it goes into the log.
+    async fn settle(&self, mut handled: Handled, owed: &[Pending], callback: &Callback<'_>) -> Handled {
+        let queued = join_all(owed.iter().map(|pending| self.enqueue(*pending, callback))).await;
+        for (pending, queued) in owed.iter().zip(queued) {
+            let Err(error) = queued else { continue };
+            handled.errors.push(causes(&error));
+            handled.lost.push(callback.message(*pending));
+            if *pending == Pending::Forward {
+                handled.forwarded = Some(Forwarded::Failed);
+            }
+            handled.result = handled.result.and(Err(Refusal::Unavailable));
+        }
+        handled
+    }
+
+    async fn enqueue(&self, pending: Pending, callback: &Callback<'_>) -> Result<(), QueueError> {
+        let queue = match pending {
+            Pending::Table => &self.behind.retry_queue,
+            Pending::Forward => &self.behind.forward_queue,
+        };
+        let queue = queue.as_ref().ok_or(QueueError::Missing)?;
+        queue.send(&callback.message(pending), callback.start + QUEUE_BUDGET).await
     }
 }
 
-/// When a request came: for the budgets, and for the record.
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    start: Instant,
-    received_at: u64,
+impl Callback<'_> {
+    fn message(&self, pending: Pending) -> Message {
+        Message {
+            pending,
+            unsigned: self.sender == Sender::Anonymous,
+            ..Message::new(self.origin.received_at, self.query.without(&["Sign"]), self.body)
+        }
+    }
+
+    /// The query as it came. What was not checked is not passed on as if it were signed.
+    fn forward_query(&self) -> String {
+        let unchecked: &[&str] = match self.sender {
+            Sender::Genuine => &[],
+            Sender::Anonymous => &["Sign", "RequestTime"],
+        };
+        self.query.without(unchecked)
+    }
 }
 
-/// Milliseconds since the Unix epoch.
-pub(crate) fn milliseconds(time: SystemTime) -> u64 {
-    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+/// What has become of a callback.
+#[derive(Debug)]
+struct Handled {
+    result: Result<Outcome, Refusal>,
+    event: Option<Event>,
+    forwarded: Option<Forwarded>,
+    /// What failed underneath.
+    errors: Vec<String>,
+    /// What no queue took.
+    lost: Vec<Message>,
+    /// Whether somebody should look, though it is answered OK.
+    is_warning: bool,
+}
+
+impl Handled {
+    fn new(result: Result<Outcome, Refusal>) -> Self {
+        Self { result, event: None, forwarded: None, errors: Vec::new(), lost: Vec::new(), is_warning: false }
+    }
+
+    /// Notes what has become of forwarding, and tells what is still owed to the receiver behind.
+    fn owed_to(&mut self, forward: Option<&Result<Option<String>, ForwardError>>) -> Vec<Pending> {
+        let Some(Err(error)) = forward else {
+            self.forwarded = forward.map(|_| Forwarded::Ok);
+            return Vec::new();
+        };
+        self.forwarded = Some(Forwarded::Queued);
+        self.errors.push(causes(error));
+        vec![Pending::Forward]
+    }
+
+    fn response(&self) -> Response<Body> {
+        match &self.result {
+            Ok(Outcome::Forwarded(Some(json))) => callback::hand_through(json.clone()),
+            Ok(_) => callback::ok(),
+            Err(refusal) => callback::fail(refusal.code(), &refusal.to_string()),
+        }
+    }
+
+    fn record(&self, query: &Query<'_>, cold_start: bool) -> Record {
+        let (level, outcome) = match &self.result {
+            _ if !self.lost.is_empty() => ("ERROR", "lost"),
+            Ok(Outcome::Queued) => ("WARN", "queued"),
+            Ok(outcome) if self.is_warning => ("WARN", outcome.name()),
+            Ok(outcome) => ("INFO", outcome.name()),
+            Err(Refusal::Undecided) => ("WARN", "undecided"),
+            Err(_) => ("WARN", "rejected"),
+        };
+        let refusal = self.result.as_ref().err();
+        Record {
+            level,
+            outcome,
+            error_code: refusal.map_or(0, |refusal| refusal.code().error_code()),
+            error_info: refusal.map(ToString::to_string),
+            cold_start,
+            forward: self.forwarded,
+            error: (!self.errors.is_empty()).then(|| self.errors.join("; ")),
+            event: self.lost.clone(),
+            ..Record::new(query).about(self.event.as_ref())
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! The items of the table: keys, attributes, and what is read back of them.
+//! The items of the table: their keys, and how facts become attributes and attributes facts.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::attribute::Attributes;
-use crate::group::GroupCreated;
+use crate::event::{Attributes, Fact, Facts, GroupKey, Name, name, number, text};
+use crate::time::EventTime;
 
 /// The range key of a group item.
 pub const GROUP_SK: &str = "GROUP";
@@ -13,9 +13,30 @@ pub const GROUP_SK: &str = "GROUP";
 /// What the range key of a member item begins with.
 pub const MEMBER_PREFIX: &str = "MEMBER#";
 
+/// Which item: a group's, or that of an account in it.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemKey<'a> {
+    /// The group.
+    pub group: &'a GroupKey,
+    /// The account; `None` for the group item.
+    pub account: Option<&'a str>,
+}
+
+/// The attributes that come with a creation, and with a join.
+const GROUP_DETAILS: [&str; 7] = [
+    "operator_account",
+    "initial_member_count",
+    "extra",
+    "client_ip",
+    "opt_platform",
+    "request_id",
+    "received_at",
+];
+const MEMBER_DETAILS: [&str; 2] = ["join_type", "extra"];
+
 /// The hash key of a group and all of its members.
-pub fn partition_key(sdk_app_id: u64, group_id: &str) -> String {
-    format!("{sdk_app_id}#{group_id}")
+pub fn partition_key(group: &GroupKey) -> String {
+    format!("{}#{}", group.sdk_app_id, group.group_id)
 }
 
 /// The hash key of the index `by_account`.
@@ -23,85 +44,132 @@ pub fn account_key(sdk_app_id: u64, account: &str) -> String {
     format!("{sdk_app_id}#{account}")
 }
 
-/// The key of one item.
+/// The primary key of one item.
 pub fn key(pk: &str, sk: &str) -> Attributes {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
-/// The group item of an event: what was not sent is absent.
-pub fn group(event: &GroupCreated) -> Attributes {
-    let delivery = &event.delivery;
-    let mut item = key(&partition_key(delivery.sdk_app_id, &event.group_id), GROUP_SK);
-    let mut put = |name: &str, value: Option<AttributeValue>| {
-        if let Some(value) = value {
-            item.insert(name.to_owned(), value);
-        }
-    };
-    let optional = |value: &Option<String>| value.as_deref().map(text);
-    put("group_id", Some(text(&event.group_id)));
-    put("sdk_app_id", Some(number(delivery.sdk_app_id)));
-    put("type", optional(&event.group_type));
-    put("name", optional(&event.name));
-    put("owner_account", optional(&event.owner_account));
-    put("operator_account", optional(&event.operator_account));
-    put("event_time", Some(number(event.event_time)));
-    put("member_count", Some(number(event.members.len())));
-    put("client_ip", optional(&delivery.client_ip));
-    put("opt_platform", optional(&delivery.opt_platform));
-    put("request_id", optional(&delivery.request_id));
-    put("received_at", Some(number(delivery.received_at)));
-    let owner = event.owner_account.as_deref();
-    put("account_key", owner.map(|owner| text(account_key(delivery.sdk_app_id, owner))));
-    let user_defined = event.user_defined.iter().map(|(key, value)| (key.clone(), text(value)));
-    put("user_defined", map(user_defined.collect()));
-    put("extra", map(event.extra.clone()));
-    item
+/// The account of a member item's range key.
+pub fn account(sk: &str) -> Option<&str> {
+    sk.strip_prefix(MEMBER_PREFIX)
 }
 
-/// The item of one member of an event's group.
-pub fn member(event: &GroupCreated, account: &str) -> Attributes {
-    let sdk_app_id = event.delivery.sdk_app_id;
-    let is_owner = event.owner_account.as_deref() == Some(account);
-    let mut item = key(&partition_key(sdk_app_id, &event.group_id), &member_sk(account));
-    item.insert("account_key".to_owned(), text(account_key(sdk_app_id, account)));
-    item.insert("account".to_owned(), text(account));
-    item.insert("group_id".to_owned(), text(&event.group_id));
-    item.insert("role".to_owned(), text(if is_owner { "Owner" } else { "Member" }));
-    item.insert("event_time".to_owned(), number(event.event_time));
-    if let Some(extra) = event.members.get(account).cloned().and_then(map) {
-        item.insert("extra".to_owned(), extra);
+impl ItemKey<'_> {
+    /// The range key.
+    pub fn sk(&self) -> String {
+        self.account.map_or_else(|| GROUP_SK.to_owned(), |account| format!("{MEMBER_PREFIX}{account}"))
     }
-    item
+
+    /// The primary key.
+    pub fn attributes(&self) -> Attributes {
+        key(&partition_key(self.group), &self.sk())
+    }
+
+    fn gone_at(&self) -> &'static str {
+        if self.account.is_some() { "left_at" } else { "destroyed_at" }
+    }
+
+    fn details(&self) -> &'static [&'static str] {
+        if self.account.is_some() { &MEMBER_DETAILS } else { &GROUP_DETAILS }
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        if self.account.is_some() { &name::OF_MEMBER } else { &name::OF_GROUP }
+    }
+
+    /// The account whose index entry leads here: a member, or the owner.
+    fn indexed_account<'a>(&'a self, facts: &'a Facts) -> Option<&'a str> {
+        let is_there = facts.gone_at.is_none();
+        let account = match self.account {
+            Some(account) => facts.event_time.map(|_| account),
+            None => facts.value(name::OWNER_ACCOUNT),
+        };
+        account.filter(|_| is_there)
+    }
+
+    /// What an item that was read says.
+    pub fn read(&self, item: &Attributes) -> Facts {
+        let event_time = time_of(item, "event_time");
+        let changed_at = map_of(item, "changed_at");
+        let since = |name: &str| {
+            changed_at
+                .and_then(|times| time_of(times, name))
+                .or(event_time)
+                .unwrap_or(EventTime::from_millis(0))
+        };
+        let fields = self.fields().iter().map(|name| (Name::from(*name), text_of(item, name)));
+        let custom = map_of(item, "user_defined").into_iter().flatten();
+        let custom =
+            custom.map(|(key, value)| (name::user_defined(key), value.as_s().ok().map(String::as_str)));
+        let mut facts = Facts { event_time, gone_at: time_of(item, self.gone_at()), ..Facts::default() };
+        for (name, value) in fields.chain(custom).filter(|(_, value)| value.is_some()) {
+            let time = since(&name);
+            facts.say(name, value.map(str::to_owned), time);
+        }
+        // What was taken away has a time and no value.
+        for name in changed_at.into_iter().flat_map(Attributes::keys) {
+            if facts.value(name).is_none() {
+                facts.say(name.clone(), None, since(name));
+            }
+        }
+        let details = self.details().iter().filter_map(|name| item.get_key_value(*name));
+        let details: Attributes = details.map(|(name, value)| (name.clone(), value.clone())).collect();
+        facts.details = (!details.is_empty()).then_some(details);
+        facts
+    }
+
+    /// The item of these facts. Attributes of `known` that are not known here stay.
+    pub fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
+        let mut item = known.cloned().unwrap_or_default();
+        let managed =
+            ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at()];
+        for name in managed.iter().chain(self.fields()).chain(self.details()) {
+            item.remove(*name);
+        }
+        item.extend(self.attributes());
+        let mut put = |name: &str, value: AttributeValue| item.insert(name.to_owned(), value);
+        put("group_id", text(&self.group.group_id));
+        match self.account {
+            Some(account) => put("account", text(account)),
+            None => put("sdk_app_id", number(self.group.sdk_app_id)),
+        };
+        for (name, time) in [("event_time", facts.event_time), (self.gone_at(), facts.gone_at)] {
+            time.map(|time| put(name, number(time)));
+        }
+        if let Some(account) = self.indexed_account(facts) {
+            put("account_key", text(account_key(self.group.sdk_app_id, account)));
+        }
+        let (mut user_defined, mut changed_at) = (Attributes::new(), Attributes::new());
+        for (name, Fact { time, value }) in &facts.values {
+            match (name.strip_prefix(name::USER_DEFINED), value) {
+                (Some(key), Some(value)) => drop(user_defined.insert(key.to_owned(), text(value))),
+                (None, Some(value)) => drop(put(name, text(value))),
+                (_, None) => {}
+            }
+            if Some(*time) != facts.event_time {
+                changed_at.insert(name.clone().into_owned(), number(time));
+            }
+        }
+        for (name, map) in [("user_defined", user_defined), ("changed_at", changed_at)] {
+            if !map.is_empty() {
+                put(name, AttributeValue::M(map));
+            }
+        }
+        item.extend(facts.details.clone().unwrap_or_default());
+        item
+    }
 }
 
-/// The range key of a member item.
-pub fn member_sk(account: &str) -> String {
-    format!("{MEMBER_PREFIX}{account}")
+/// A time of an item that was read.
+fn time_of(item: &Attributes, name: &str) -> Option<EventTime> {
+    item.get(name)?.as_n().ok()?.parse().ok().map(EventTime::from_millis)
 }
 
-/// The `event_time` of an item that was read; 0, older than any event, where it has none.
-pub fn event_time(item: &Attributes) -> u64 {
-    item.get("event_time")
-        .and_then(|value| value.as_n().ok())
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or_default()
+fn map_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a Attributes> {
+    item.get(name)?.as_m().ok()
 }
 
 /// A text attribute of an item that was read.
 pub fn text_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-/// A string attribute.
-pub fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-/// A number attribute.
-pub fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-fn map(attributes: Attributes) -> Option<AttributeValue> {
-    (!attributes.is_empty()).then_some(AttributeValue::M(attributes))
 }

@@ -1,39 +1,50 @@
-//! The table's two access patterns: a group with its members, and the groups of an account.
+//! What is there: the readers' rule, and the table's access patterns.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
+use tokio::time::Instant;
 
-use crate::attribute::Attributes;
-use crate::item;
-use crate::store::{Store, StoreError};
+use super::{GROUP_SK, ItemKey, Partition, Store, StoreError, is_member, item, text_of};
+use crate::aws::is_transient;
+use crate::event::{Attributes, Facts, GroupKey, text};
+use crate::retry::until;
 
 /// The most keys in one DynamoDB batch read.
 const BATCH_MAX_KEYS: usize = 100;
+
+/// What a reader may take.
+const READ_BUDGET: Duration = Duration::from_secs(10);
 
 /// A group as readers see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// The group item.
     pub group: Attributes,
-    /// The member items, by account.
+    /// The items of its members, by account.
     pub members: Vec<Attributes>,
 }
 
 impl Store {
-    /// A group with its members; `None` where there is no group item, whatever else is there.
-    pub async fn group(&self, sdk_app_id: u64, group_id: &str) -> Result<Option<Group>, StoreError> {
-        let items = self.partition(&item::partition_key(sdk_app_id, group_id), None).await?;
-        let (groups, mut members): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| item::text_of(item, "sk") == Some(item::GROUP_SK));
-        Ok(groups.into_iter().next().map(|group| {
-            // What a killed writer of another event has left behind is no member of this group.
-            members.retain(|member| item::event_time(member) == item::event_time(&group));
-            Group { group, members }
-        }))
+    /// A group with its members; `None` where no group is there, whatever else is.
+    pub async fn group(&self, key: &GroupKey) -> Result<Option<Group>, StoreError> {
+        let mut partition = self.partition(key, Instant::now() + READ_BUDGET).await?;
+        let Some(group) = partition.remove(GROUP_SK) else {
+            return Ok(None);
+        };
+        let facts = ItemKey { group: key, account: None }.read(&group);
+        let is_member = |(sk, found): &(String, Attributes)| {
+            let member = ItemKey { group: key, account: Some(item::account(sk).unwrap_or_default()) };
+            is_member(&member.read(found), &facts)
+        };
+        let mut members: Vec<(String, Attributes)> = partition.into_iter().filter(is_member).collect();
+        members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let members = members.into_iter().map(|(_, member)| member).collect();
+        Ok(is_there(&facts).then_some(Group { group, members }))
     }
 
-    /// The group items of all groups that an account owns or was an initial member of, by GroupId.
+    /// The group items of all groups that an account owns or is a member of, by GroupId.
     pub async fn groups_of(&self, sdk_app_id: u64, account: &str) -> Result<Vec<Attributes>, StoreError> {
         let query = self
             .client
@@ -41,59 +52,99 @@ impl Store {
             .table_name(&self.table_name)
             .index_name("by_account")
             .key_condition_expression("account_key = :account_key")
-            .expression_attribute_values(":account_key", item::text(item::account_key(sdk_app_id, account)));
-        let entries: Vec<Attributes> = query
-            .into_paginator()
-            .items()
-            .send()
-            .collect::<Result<_, _>>()
-            .await
-            .map_err(StoreError::failed)?;
-        // Sorted by `pk`; an owner who is a member too stands there twice.
-        let mut keys: Vec<&str> = entries.iter().filter_map(|entry| item::text_of(entry, "pk")).collect();
+            .expression_attribute_values(":account_key", text(item::account_key(sdk_app_id, account)));
+        let entries = pages(&query, Instant::now() + READ_BUDGET).await?;
+        // Sorted by `pk`; an owner who is a member too has two entries.
+        let mut keys: Vec<&str> = entries.iter().filter_map(|entry| text_of(entry, "pk")).collect();
         keys.dedup();
         let mut groups = Vec::new();
         for chunk in keys.chunks(BATCH_MAX_KEYS) {
             groups.extend(self.group_items(chunk).await?);
         }
-        groups.sort_by(|a, b| item::text_of(a, "pk").cmp(&item::text_of(b, "pk")));
+        groups.retain(|group| is_of(group, account, &entries));
+        groups.sort_by(|a, b| text_of(a, "pk").cmp(&text_of(b, "pk")));
         Ok(groups)
     }
 
-    /// All items of one hash key, or some attributes of them.
-    pub(crate) async fn partition(
-        &self,
-        pk: &str,
-        attributes: Option<&str>,
-    ) -> Result<Vec<Attributes>, StoreError> {
-        self.client
+    /// The items of one group, as they are.
+    pub(crate) async fn partition(&self, key: &GroupKey, deadline: Instant) -> Result<Partition, StoreError> {
+        let query = self
+            .client
             .query()
             .table_name(&self.table_name)
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", item::text(pk))
-            .set_projection_expression(attributes.map(str::to_owned))
-            .into_paginator()
-            .items()
-            .send()
-            .collect::<Result<_, _>>()
-            .await
-            .map_err(StoreError::failed)
+            .expression_attribute_values(":pk", text(item::partition_key(key)));
+        let items = pages(&query, deadline).await?;
+        let by_sk = items.into_iter().filter_map(|item| Some((text_of(&item, "sk")?.to_owned(), item)));
+        Ok(by_sk.collect())
+    }
+
+    /// One item, as it is.
+    pub(super) async fn item(
+        &self,
+        key: ItemKey<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Attributes>, StoreError> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table_name)
+            .consistent_read(true)
+            .set_key(Some(key.attributes()));
+        let attempt = || super::hedged(super::HEDGE_AFTER, || request.clone().send());
+        Ok(until(deadline, is_transient, attempt).await?.item)
     }
 
     /// The group items of these hash keys, as far as they are there.
     async fn group_items(&self, keys: &[&str]) -> Result<Vec<Attributes>, StoreError> {
-        let keys = keys.iter().map(|pk| item::key(pk, item::GROUP_SK)).collect();
-        let request = KeysAndAttributes::builder().set_keys(Some(keys)).build()?;
+        let keys = keys.iter().map(|pk| item::key(pk, GROUP_SK)).collect();
+        let request = KeysAndAttributes::builder().set_keys(Some(keys)).build();
+        let request = request.map_err(|error| StoreError::Refused(error.to_string()))?;
         let mut pending = Some(HashMap::from([(self.table_name.clone(), request)]));
         let mut groups = Vec::new();
         // DynamoDB answers with what fits and names the rest.
         while let Some(keys) = pending.filter(|keys| !keys.is_empty()) {
             let request = self.client.batch_get_item().set_request_items(Some(keys));
-            let answer = request.send().await.map_err(StoreError::failed)?;
+            let answer = until(Instant::now() + READ_BUDGET, is_transient, || request.clone().send()).await?;
             groups.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
             pending = answer.unprocessed_keys;
         }
         Ok(groups)
+    }
+}
+
+/// Whether a group of these facts is there.
+fn is_there(group: &Facts) -> bool {
+    group.event_time.is_some() && group.gone_at.is_none()
+}
+
+/// Whether a group is one of an account's: owned, or joined in its present life.
+fn is_of(group: &Attributes, account: &str, entries: &[Attributes]) -> bool {
+    let pk = text_of(group, "pk");
+    let key = GroupKey { sdk_app_id: 0, group_id: String::new() };
+    let facts = ItemKey { group: &key, account: None }.read(group);
+    let joined =
+        entries.iter().filter(|entry| text_of(entry, "pk") == pk && text_of(entry, "sk") != Some(GROUP_SK));
+    let is_joined = joined
+        .map(|entry| ItemKey { group: &key, account: Some(account) }.read(entry))
+        .any(|entry| is_member(&entry, &facts));
+    is_there(&facts) && (is_joined || text_of(group, "owner_account") == Some(account))
+}
+
+/// All items of a query, page by page.
+async fn pages(
+    query: &aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder,
+    deadline: Instant,
+) -> Result<Vec<Attributes>, StoreError> {
+    let (mut items, mut start) = (Vec::new(), None);
+    loop {
+        let page = || query.clone().set_exclusive_start_key(start.clone()).send();
+        let answer = until(deadline, is_transient, || super::hedged(super::HEDGE_AFTER, page)).await?;
+        items.extend(answer.items.unwrap_or_default());
+        start = answer.last_evaluated_key;
+        if start.is_none() {
+            return Ok(items);
+        }
     }
 }

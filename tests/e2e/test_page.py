@@ -133,12 +133,12 @@ class Live(PageTest):
         self.wait_for_members({"ana": "Owner", "bob": "Member", "chen": "Member"})
         self.callback("AfterMemberFieldChanged", Member_Account="bob", Role="Admin", NameCard="Bob from support")
         self.browser.wait_for_text("#members-rows", "Bob from support")
-        self.callback("AfterMemberExit", ExitType="Quit", ExitMemberList=accounts("chen"))
-        self.wait_for_members({"ana": "Owner", "bob": "Admin", "chen": "left"})
         self.callback("AfterGroupInfoChanged", Name="Renamed", Introduction="New here")
         self.browser.wait_for_text("#group-title", "Renamed")
         self.assertIn("New here", self.browser.text("#group-facts"))
         self.callback("AfterChangeGroupOwner", OldOwner_Account="ana", NewOwner_Account="bob")
+        self.wait_for_members({"ana": "Member", "bob": "Owner", "chen": "Member"})
+        self.callback("AfterMemberExit", ExitType="Quit", ExitMemberList=accounts("chen"))
         self.wait_for_members({"ana": "Member", "bob": "Owner", "chen": "left"})
         self.callback("AfterGroupDestroyed", Owner_Account="bob", Name="Renamed")
         self.browser.wait_for_text("#group-state", "destroyed")
@@ -199,9 +199,14 @@ class Live(PageTest):
         self.open()
         for command in COMMANDS:
             with self.subTest(command):
+                newest = "document.querySelector('#arrivals-lines li')"
+                self.browser.wait(f"return {newest}")
+                last = self.browser.run(f"return {newest}.dataset.id")
                 self.browser.click(f"[data-command={command}]")
-                self.browser.wait_for_text("#arrivals-lines li:first-child", command)
-                self.assertRegex(self.browser.text("#arrivals-lines li:first-child"), "stored|replaced")
+                self.browser.wait(f"return {newest}.dataset.id !== arguments[0]", last)
+                # Not innerText: a line that was not drawn yet has none.
+                line = self.browser.run(f"return {newest}.textContent")
+                self.assertRegex(line, f"{command}.*(stored|replaced)")
                 self.browser.wait_for_text("#send-status", '200 {"ActionStatus":"OK"')
 
     def test_a_sample_can_be_edited_before_it_is_sent(self):

@@ -8,11 +8,13 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::operation::batch_execute_statement::{
+    BatchExecuteStatementInput, BatchExecuteStatementOutput,
+};
+use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use chat_groups::callback::Delivery;
-use chat_groups::group::GroupCreated;
-use chat_groups::store::Store;
+use chat_groups::{Event, Kept, Origin, Store, from_millis};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{SDK_APP_ID, Table, body};
@@ -37,7 +39,10 @@ impl Intercept for Meter {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(input) = context.input_mut().downcast_mut::<TransactWriteItemsInput>() {
+        let input = context.input_mut();
+        if let Some(input) = input.downcast_mut::<BatchExecuteStatementInput>() {
+            input.return_consumed_capacity = Some(ReturnConsumedCapacity::Total);
+        } else if let Some(input) = input.downcast_mut::<PutItemInput>() {
             input.return_consumed_capacity = Some(ReturnConsumedCapacity::Total);
         }
         Ok(())
@@ -51,48 +56,77 @@ impl Intercept for Meter {
     ) -> Result<(), BoxError> {
         let mut bill = self.0.lock().unwrap();
         bill.requests += 1;
-        if let Some(Ok(output)) = context.output_or_error()
-            && let Some(output) = output.downcast_ref::<TransactWriteItemsOutput>()
-        {
-            let units = output.consumed_capacity().iter().filter_map(ConsumedCapacity::capacity_units);
-            bill.write_units += units.sum::<f64>();
+        let Some(Ok(output)) = context.output_or_error() else { return Ok(()) };
+        let units = ConsumedCapacity::capacity_units;
+        if let Some(output) = output.downcast_ref::<BatchExecuteStatementOutput>() {
+            bill.write_units += output.consumed_capacity().iter().filter_map(units).sum::<f64>();
+        } else if let Some(output) = output.downcast_ref::<PutItemOutput>() {
+            bill.write_units += output.consumed_capacity().and_then(units).unwrap();
         }
         Ok(())
     }
 }
 
-async fn bill(members: usize) -> Bill {
+/// What these events cost, one after the other.
+async fn bills(events: &[(Kept, Value)]) -> Vec<Bill> {
     let table = Table::start().await;
     let meter = Meter::default();
     let config = table.client().config().to_builder().interceptor(meter.clone()).build();
     let store = Store::new(aws_sdk_dynamodb::Client::from_conf(config), "groups".to_owned());
-    let accounts: Vec<String> = (0..members).map(|n| format!("user-{n:04}")).collect();
-    let body = body("@TGS#2Z4CLQE5CM", 1, &accounts.iter().map(String::as_str).collect::<Vec<_>>());
-    let delivery = Delivery {
+    let origin = Origin {
         sdk_app_id: SDK_APP_ID,
         client_ip: Some("203.0.113.7".to_owned()),
         opt_platform: Some("RESTAPI".to_owned()),
         request_id: Some("3847361294-144115212345678901-0".to_owned()),
         request_time: None,
-        received_at: 1,
+        received_at: from_millis(1),
     };
-    let event = GroupCreated::parse(body.to_string().as_bytes(), delivery).unwrap();
-    store.put(&event, Instant::now() + Duration::from_secs(60)).await.unwrap();
-    let bill = *meter.0.lock().unwrap();
-    println!("{members} members: {} requests, {} write units", bill.requests, bill.write_units);
-    bill
+    let mut bills = Vec::new();
+    for (command, body) in events {
+        let mut body = body.clone();
+        body["CallbackCommand"] = command.name().into();
+        let event = Event::parse(*command, body.to_string().as_bytes(), &origin).unwrap().unwrap();
+        *meter.0.lock().unwrap() = Bill::default();
+        store.apply(&event, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        bills.push(*meter.0.lock().unwrap());
+    }
+    bills
+}
+
+fn created(members: usize) -> (Kept, Value) {
+    let accounts: Vec<String> = (0..members).map(|n| format!("user-{n:04}")).collect();
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    (Kept::AfterCreateGroup, body("@TGS#2Z4CLQE5CM", 1, &accounts))
 }
 
 #[tokio::test]
-async fn a_group_of_up_to_99_members_costs_one_request() {
-    for members in [0, 2, 99] {
-        // Two units for each item of a transaction, one for its entry in the index.
-        let items = 1 + u32::try_from(members).unwrap();
-        assert_eq!(bill(members).await, Bill { requests: 1, write_units: f64::from(3 * items) });
+async fn a_creation_costs_two_units_an_item_and_a_request_for_25_members() {
+    // A single member is a plain put; above 25, the partition is read first.
+    for (members, requests) in [(0, 1), (1, 2), (2, 2), (25, 2), (26, 4), (99, 6), (500, 22)] {
+        let expected = Bill { requests, write_units: f64::from(2 * (1 + u32::try_from(members).unwrap())) };
+        assert_eq!(bills(&[created(members)]).await, [expected], "{members} members");
     }
 }
 
 #[tokio::test]
-async fn a_group_of_500_members_costs_a_look_five_parallel_requests_and_one_to_commit() {
-    assert_eq!(bill(500).await, Bill { requests: 7, write_units: 1503.0 });
+async fn a_repeat_costs_what_it_is_refused() {
+    let bills = bills(&[created(0), created(0)]).await;
+    assert_eq!(bills[1].requests, 1);
+}
+
+#[tokio::test]
+async fn one_join_is_a_request_and_two_units_and_one_exit_a_read_and_a_write() {
+    let group = json!({ "GroupId": "@TGS#2Z4CLQE5CM", "Type": "Public" });
+    let with = |field: &str, time: u64| {
+        let mut body = group.clone();
+        body[field] = json!([{ "Member_Account": "ann" }]);
+        body["EventTime"] = time.into();
+        body
+    };
+    let bills = bills(&[
+        (Kept::AfterNewMemberJoin, with("NewMemberList", 2)),
+        (Kept::AfterMemberExit, with("ExitMemberList", 3)),
+    ])
+    .await;
+    assert_eq!(bills, [Bill { requests: 1, write_units: 2.0 }, Bill { requests: 2, write_units: 2.0 }]);
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::gateway::{self, Answer};
+use chat_groups::{GatewayResponse, Webhook};
 use serde_json::{Value, json};
 
-use crate::harness::{NOW, Table, send};
+use crate::harness::{Table, send_at};
 use crate::samples::{self, Signer};
 
 /// Status, ErrorCode, outcome and the number of items that each file has to lead to.
@@ -37,8 +38,19 @@ fn files() -> BTreeMap<String, String> {
     fs::read_dir("events").unwrap().filter_map(|entry| read(entry.unwrap().path())).collect()
 }
 
+/// The vendor's sample is a week younger than the vendor's Sign.
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(NOW)
+}
+
+const NOW: u64 = 1_700_000_000;
+
+fn webhook(table: &Table) -> Webhook {
+    table.webhook_with(&[("MAX_REQUEST_AGE_SECONDS", "100000000")])
+}
+
 fn request(event: &str) -> lambda_http::Request {
-    gateway::request(serde_json::from_str(event).unwrap()).unwrap()
+    chat_groups::request(serde_json::from_str(event).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -49,7 +61,7 @@ async fn every_event_file_is_answered_and_stored_as_promised() {
     for (name, status, error_code, outcome, items) in EXPECTED {
         let table = Table::start().await;
         let request = request(&files[name]);
-        let answered = send(&table.webhook(), &request).await;
+        let answered = send_at(&webhook(&table), &request, now()).await;
         assert_eq!(answered.codes(), (status, error_code), "{name}: {answered:?}");
         assert_eq!(answered.record.outcome, outcome, "{name}");
         assert_eq!(table.items().await.len(), items, "{name}");
@@ -71,7 +83,7 @@ async fn the_vendors_sample_becomes_exactly_these_items() {
     for name in ["alb", "base64", "function-url", "http-api", "rest-api"] {
         let table = Table::start().await;
         let request = request(&files()[name]);
-        send(&table.webhook(), &request).await;
+        send_at(&webhook(&table), &request, now()).await;
         let member = |account: &str| {
             json!({
                 "pk": "1400000001#@TGS#2J4SZEAEL", "sk": format!("MEMBER#{account}"), "account": account,
@@ -83,23 +95,25 @@ async fn the_vendors_sample_becomes_exactly_these_items() {
             "pk": "1400000001#@TGS#2J4SZEAEL", "sk": "GROUP", "account_key": "1400000001#leckie",
             "group_id": "@TGS#2J4SZEAEL", "sdk_app_id": 1_400_000_001, "type": "Public", "name": "MyFirstGroup",
             "owner_account": "leckie", "operator_account": "group_root", "event_time": 1_670_574_414_123_u64,
-            "member_count": 2, "user_defined": { "UserDefined1": "hello", "UserDefined2": "world" },
+            "initial_member_count": 2, "user_defined": { "UserDefined1": "hello", "UserDefined2": "world" },
             "client_ip": "203.0.113.7", "opt_platform": "RESTAPI",
             "request_id": "3847361294-144115212345678901-0", "received_at": NOW * 1000,
         });
-        let items: Vec<Value> = table.items().await.into_values().collect();
+        let mut items: Vec<Value> = table.items().await.into_values().collect();
+        for item in &mut items {
+            assert!(item.as_object_mut().unwrap().remove("revision").unwrap().is_u64());
+        }
         assert_eq!(items, [group, member("bob"), member("peter")], "{name}");
     }
 }
 
 #[tokio::test]
 async fn each_gateway_gets_the_answer_in_its_own_form() {
-    let webhook = Table::start().await.webhook();
+    let webhook = webhook(&Table::start().await);
     let answer = async |name: &str| {
         let request = request(&files()[name]);
-        let now = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW);
-        let (response, _) = webhook.accept(&request, now).await;
-        serde_json::to_value(Answer::new(&request, response)).unwrap()
+        let (response, _) = webhook.accept(&request, now()).await;
+        serde_json::to_value(GatewayResponse::new(&request, response)).unwrap()
     };
     let body = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
     let headers = json!({ "content-type": "application/json" });

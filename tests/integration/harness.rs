@@ -5,11 +5,10 @@ use std::env::VarError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::app::Webhook;
-use chat_groups::aws::{Aws, Patience};
-use chat_groups::redrive::Redrive;
-use chat_groups::reply::Record;
-use chat_groups::store::Store;
+use chat_groups::{
+    Aws, Behind, Forwarder, GroupKey, Queue, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook,
+    WebhookSettings, webhook,
+};
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -22,12 +21,8 @@ pub const SDK_APP_ID: u64 = 1_400_000_001;
 pub const NOW: u64 = 1_669_872_112;
 pub const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
 
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(5),
-    attempt: Duration::from_secs(30),
-    attempts: 3,
-    backoff: Duration::from_millis(20),
-};
+/// Of a client that takes its time.
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(30) };
 
 /// A DynamoDB with the table, on a port of its own.
 pub struct Table {
@@ -53,13 +48,23 @@ impl Table {
     pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
         let mut env = self.env();
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Webhook::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap()
+        let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
+        let settings = WebhookSettings::from_env(&read).unwrap();
+        let aws = Aws::new(settings.aws);
+        let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
+        let queue = |url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url);
+        let forwarder = |url| Forwarder::new(url, aws.http(webhook::FORWARD_CONNECT_TIMEOUT));
+        let behind = Behind {
+            retry_queue: settings.retry_queue_url.map(queue),
+            forwarder: settings.forward_url.map(forwarder),
+            forward_queue: settings.forward_queue_url.map(queue),
+        };
+        Webhook::new(settings.sdk_app_id, settings.verifier, store, behind)
     }
 
     /// The function that finishes what the receiver queued.
     pub fn redrive(&self) -> Redrive {
-        let env = self.env();
-        Redrive::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap()
+        Redrive::new(SDK_APP_ID, self.store(), None, None)
     }
 
     /// A store on this table that takes its time.
@@ -69,8 +74,13 @@ impl Table {
 
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
         let env = self.env();
-        let aws = Aws::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent)).unwrap();
-        aws.dynamodb(PATIENCE)
+        let settings = RedriveSettings::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent));
+        Aws::new(settings.unwrap().aws).dynamodb(TIMEOUTS)
+    }
+
+    /// A group as readers see it.
+    pub async fn group(&self, group_id: &str) -> Option<chat_groups::Group> {
+        self.store().group(&key(group_id)).await.unwrap()
     }
 
     /// Every item of the table as plain JSON, by pk and sk.
@@ -87,8 +97,7 @@ impl Table {
             ("TABLE_NAME", database::TABLE_NAME),
             ("SDK_APP_ID", crate::samples::SDK_APP_ID),
             ("CALLBACK_TOKENS", TOKEN),
-            // The SDK counts retries by region, for the whole process: no test may use up another's.
-            ("AWS_REGION", self.url.rsplit(':').next().unwrap()),
+            ("AWS_REGION", "local"),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_ENDPOINT_URL_DYNAMODB", &self.url),
@@ -96,6 +105,11 @@ impl Table {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
     }
+}
+
+/// A group of the application.
+pub fn key(group_id: &str) -> GroupKey {
+    GroupKey { sdk_app_id: SDK_APP_ID, group_id: group_id.to_owned() }
 }
 
 /// An attribute value as plain JSON: numbers become JSON numbers.
@@ -115,10 +129,15 @@ pub fn plain(value: &AttributeValue) -> Value {
     }
 }
 
-/// The query string of a genuine callback.
+/// The query string of a genuine callback that tells of a creation.
 pub fn genuine_query() -> String {
+    query("Group.CallbackAfterCreateGroup")
+}
+
+/// The query string of a genuine callback.
+pub fn query(command: &str) -> String {
     format!(
-        "CallbackCommand=Group.CallbackAfterCreateGroup&ClientIP=203.0.113.7&OptPlatform=iOS&RequestID=r-1\
+        "CallbackCommand={command}&ClientIP=203.0.113.7&OptPlatform=iOS&RequestID=r-1\
          &RequestTime={NOW}&SdkAppid={SDK_APP_ID}&Sign={SIGN}&contenttype=json"
     )
 }
@@ -162,7 +181,11 @@ impl Answered {
 
 /// Sends a request at [`NOW`] and checks what holds of every answer.
 pub async fn send(webhook: &Webhook, request: &Request) -> Answered {
-    let now: SystemTime = UNIX_EPOCH + Duration::from_secs(NOW);
+    send_at(webhook, request, UNIX_EPOCH + Duration::from_secs(NOW)).await
+}
+
+/// Sends a request and checks what holds of every answer.
+pub async fn send_at(webhook: &Webhook, request: &Request, now: SystemTime) -> Answered {
     let (response, record) = webhook.accept(request, now).await;
     assert_eq!(response.headers()["content-type"], "application/json");
     let status = response.status().as_u16();
@@ -191,5 +214,6 @@ pub async fn send(webhook: &Webhook, request: &Request) -> Answered {
 
 /// Sends a genuine callback with this body.
 pub async fn deliver(webhook: &Webhook, body: &Value) -> Answered {
-    send(webhook, &post(&genuine_query(), body.to_string())).await
+    let command = body["CallbackCommand"].as_str().unwrap_or_default();
+    send(webhook, &post(&query(command), body.to_string())).await
 }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod bodies;
+mod chat;
 mod cost;
 mod events;
 mod faults;
@@ -18,4 +19,4 @@ mod processes;
 mod promises;
 mod readers;
 
-use chat_groups_dev::{function, proxy, queue, samples, table as database};
+use chat_groups_dev::{chat as chat_api, function, proxy, queue, samples, table as database};

@@ -44,10 +44,10 @@ fn batch(messages: &[String]) -> Value {
 }
 
 #[tokio::test]
-async fn a_webhook_killed_between_two_chunks_leaves_no_group_until_a_redelivery_finishes_it() {
+async fn a_webhook_killed_between_two_batches_leaves_no_group_until_a_redelivery_finishes_it() {
     let table = Table::start().await;
     let queue = Queue::start().await.unwrap();
-    // The look and two of the five chunks pass.
+    // The Query and two of the twenty batches pass.
     let hanging = Script { first: [Fault::None; 3].into(), then: Fault::Hang };
     let proxy = Proxy::start(&table.url, hanging).await.unwrap();
     let accounts: Vec<String> = (0..500).map(|n| format!("user-{n:03}")).collect();
@@ -65,7 +65,7 @@ async fn a_webhook_killed_between_two_chunks_leaves_no_group_until_a_redelivery_
     killed.unwrap();
     let written = table.items().await.len();
     assert!((1..500).contains(&written), "{written}");
-    assert!(table.store().group(SDK_APP_ID, "g").await.unwrap().is_none());
+    assert!(table.group("g").await.is_none());
     assert!(table.store().groups_of(SDK_APP_ID, "user-001").await.unwrap().is_empty());
 
     let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
@@ -73,7 +73,7 @@ async fn a_webhook_killed_between_two_chunks_leaves_no_group_until_a_redelivery_
     let redrive = start(REDRIVE, &table.url, &queue.url).await;
     let answer = redrive.invoke(batch(&[message])).await.unwrap();
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
-    let stored = table.store().group(SDK_APP_ID, "g").await.unwrap().unwrap();
+    let stored = table.group("g").await.unwrap();
     assert_eq!(stored.members.len(), 500);
     assert_eq!(table.items().await.len(), 501);
 }

@@ -1,17 +1,14 @@
-//! Promises 1 to 3: all or nothing, once, newest wins.
+//! Promises 1 and 2: all or nothing, once, in any order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat_groups::callback::Delivery;
-use chat_groups::group::GroupCreated;
-use chat_groups::store::{Store, StoreError, Stored};
+use chat_groups::{Effect, Event, EventTime, Kept, Origin, Store, from_millis};
 use futures_util::future::join_all;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{SDK_APP_ID, Table, body, deliver, genuine_query, post, send};
+use crate::harness::{NOW, SDK_APP_ID, Table, body, deliver, genuine_query, key, post, send};
 
 fn accounts(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("user-{n:04}")).collect()
@@ -23,92 +20,105 @@ fn sized(event_time: u64, count: usize) -> Value {
     body("g", event_time, &accounts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn event(body: &Value) -> GroupCreated {
-    let delivery = Delivery {
+fn event(body: &Value) -> Event {
+    let origin = Origin {
         sdk_app_id: SDK_APP_ID,
         client_ip: None,
         opt_platform: None,
         request_id: None,
         request_time: None,
-        received_at: 1,
+        received_at: from_millis(NOW * 1000),
     };
-    GroupCreated::parse(body.to_string().as_bytes(), delivery).unwrap()
+    Event::parse(Kept::AfterCreateGroup, body.to_string().as_bytes(), &origin).unwrap().unwrap()
 }
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// Stores an event, whatever it takes.
-async fn store_whole(store: &Store, event: &GroupCreated) -> Stored {
-    match store.put(event, soon()).await {
-        Err(StoreError::TakesApart) => store.finish(event, soon()).await.unwrap(),
-        stored => stored.unwrap(),
-    }
+async fn apply(store: &Store, body: &Value) -> Effect {
+    store.apply(&event(body), soon()).await.unwrap().effect
 }
 
-/// Whether the table holds the group of this body with exactly its members, and nothing else.
-async fn holds_exactly(table: &Table, body: &Value) {
-    let items = table.items().await;
-    let mut wanted: Vec<String> = body["MemberList"]
+async fn settle(store: &Store, body: &Value) -> Effect {
+    store.settle(&event(body), soon()).await.unwrap().effect
+}
+
+/// Whether readers see the group of this body with exactly its members.
+async fn shows(table: &Table, body: &Value) {
+    let group = table.group("g").await.unwrap();
+    let text = |item: &chat_groups::Attributes, name| chat_groups::text_of(item, name).unwrap().to_owned();
+    let found: Vec<String> = group.members.iter().map(|member| text(member, "account")).collect();
+    let mut wanted: Vec<&str> = body["MemberList"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|entry| format!("MEMBER#{}", entry["Member_Account"].as_str().unwrap()))
+        .map(|entry| entry["Member_Account"].as_str().unwrap())
         .collect();
-    wanted.push("GROUP".to_owned());
-    wanted.sort();
-    let found: Vec<&String> = items.keys().map(|(_, sk)| sk).collect();
-    assert_eq!(found, wanted.iter().collect::<Vec<_>>());
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+    assert_eq!(text(&group.group, "name"), body["Name"].as_str().unwrap());
+}
+
+/// Whether the table holds, beyond that, no other item.
+async fn holds_exactly(table: &Table, body: &Value) {
+    shows(table, body).await;
+    let items = table.items().await;
+    assert_eq!(items.len(), body["MemberList"].as_array().unwrap().len() + 1);
     assert!(items.values().all(|item| item["event_time"] == body["EventTime"]));
-    let group = items.values().find(|item| item["sk"] == "GROUP").unwrap();
-    assert_eq!(group["name"], body["Name"]);
-    assert_eq!(group["member_count"], wanted.len() - 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn groups_of_any_size_are_stored_whole() {
-    for count in [0, 1, 2, 99, 100, 101, 500, 2000] {
+async fn groups_of_any_size_are_stored_whole_and_once() {
+    for count in [0, 1, 2, 25, 26, 99, 500, 2000] {
         let table = Table::start().await;
         let body = sized(5, count);
-        assert_eq!(table.store().put(&event(&body), soon()).await.unwrap(), Stored::New, "{count}");
+        assert_eq!(apply(&table.store(), &body).await, Effect::Stored, "{count}");
         holds_exactly(&table, &body).await;
         let before = table.items().await;
-        assert_eq!(table.store().put(&event(&body), soon()).await.unwrap(), Stored::Duplicate, "{count}");
-        assert_eq!(table.store().finish(&event(&body), soon()).await.unwrap(), Stored::Duplicate, "{count}");
+        assert_eq!(apply(&table.store(), &body).await, Effect::Duplicate, "{count}");
+        assert_eq!(settle(&table.store(), &body).await, Effect::Duplicate, "{count}");
         assert_eq!(table.items().await, before, "a late repeat touches nothing");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_item_is_never_seen_without_all_of_its_members() {
-    for count in [99, 500] {
-        let table = Table::start().await;
-        let (store, reader) = (table.store(), table.store());
-        let writer = tokio::spawn(async move { store.put(&event(&sized(5, count)), soon()).await });
-        let mut seen = 0;
-        while !writer.is_finished() || seen == 0 {
-            if let Some(group) = reader.group(SDK_APP_ID, "g").await.unwrap() {
-                assert_eq!(group.members.len(), count);
-                seen += 1;
-            }
+async fn a_reader_never_sees_a_group_without_all_of_its_members() {
+    let table = Table::start().await;
+    let (store, reader) = (table.store(), table.store());
+    let sizes = [500, 1, 120, 26, 2, 300];
+    let writer = tokio::spawn(async move {
+        let mut effects = Vec::new();
+        for (time, count) in (5..).zip(sizes) {
+            effects.push(apply(&store, &sized(time, count)).await);
         }
-        assert_eq!(writer.await.unwrap().unwrap(), Stored::New);
+        effects
+    });
+    let mut seen = BTreeMap::<String, usize>::new();
+    while !writer.is_finished() || seen.is_empty() {
+        let Some(group) = reader.group(&key("g")).await.unwrap() else { continue };
+        let count = group.group["initial_member_count"].as_n().unwrap().parse::<usize>().unwrap();
+        let accounts: Vec<&str> =
+            group.members.iter().map(|member| chat_groups::text_of(member, "account").unwrap()).collect();
+        let missing = crate::promises::accounts(count);
+        let missing: Vec<&String> =
+            missing.iter().filter(|account| !accounts.contains(&account.as_str())).collect();
+        assert!(missing.is_empty(), "{count} members, without {missing:?}");
+        *seen.entry(count.to_string()).or_default() += 1;
     }
+    let effects = writer.await.unwrap();
+    assert_eq!(effects[0], Effect::Stored);
+    assert!(effects[1..].iter().all(|effect| *effect == Effect::Replaced));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_deliveries_at_once_are_stored_once() {
     for count in [2, 120] {
         let table = Table::start().await;
-        let (store, event) = (table.store(), event(&sized(5, count)));
-        let stored = join_all((0..50).map(|_| store.put(&event, soon()))).await;
-        let mut outcomes = BTreeMap::new();
-        for stored in stored {
-            *outcomes.entry(format!("{:?}", stored.unwrap())).or_insert(0) += 1;
-        }
-        assert_eq!(outcomes, BTreeMap::from([("Duplicate".to_owned(), 49), ("New".to_owned(), 1)]));
-        holds_exactly(&table, &sized(5, count)).await;
+        let (store, body) = (table.store(), sized(5, count));
+        join_all((0..50).map(|_| apply(&store, &body))).await;
+        holds_exactly(&table, &body).await;
+        assert_eq!(apply(&store, &body).await, Effect::Duplicate);
     }
 }
 
@@ -125,41 +135,27 @@ async fn a_repeat_with_another_request_id_is_the_same_event() {
 }
 
 #[tokio::test]
-async fn a_later_group_of_the_same_id_replaces_the_earlier_one_and_its_members() {
-    // Small by small, small by large, large by small, large by large: one transaction, or several.
+async fn a_later_group_of_the_same_id_outlives_the_earlier_one_and_redrive_sweeps_it() {
     for (earlier, later) in [(3, 2), (2, 0), (60, 60), (2, 150), (150, 2), (150, 120)] {
         let table = Table::start().await;
         let store = table.store();
-        store.put(&event(&sized(5, earlier)), soon()).await.unwrap();
+        apply(&store, &sized(5, earlier)).await;
         let mut replacement = sized(6, later);
         replacement["MemberList"].as_array_mut().unwrap().push(json!({ "Member_Account": "another" }));
-        // What does not fit into one transaction is not begun before the event is safe elsewhere.
-        let is_large = later.max(earlier) >= 100;
-        let before = table.items().await;
-        match store.put(&event(&replacement), soon()).await {
-            Ok(stored) => assert_eq!((stored, is_large), (Stored::Replaced, false)),
-            Err(error) => {
-                assert!(matches!(error, StoreError::TakesApart) && is_large, "{error:?}");
-                assert_eq!(table.items().await, before);
-                assert_eq!(store.finish(&event(&replacement), soon()).await.unwrap(), Stored::Replaced);
-            }
-        }
+        let applied = store.apply(&event(&replacement), soon()).await.unwrap();
+        assert_eq!((applied.effect, applied.has_leftovers), (Effect::Replaced, true));
+        shows(&table, &replacement).await;
+        assert_eq!(settle(&store, &replacement).await, Effect::Duplicate);
         holds_exactly(&table, &replacement).await;
-        let before = table.items().await;
-        assert_eq!(store.put(&event(&sized(5, earlier)), soon()).await.unwrap(), Stored::Stale);
-        assert_eq!(store.finish(&event(&sized(5, earlier)), soon()).await.unwrap(), Stored::Stale);
-        assert_eq!(table.items().await, before, "an earlier event changes nothing");
-    }
-}
 
-#[tokio::test]
-async fn through_the_handler_a_large_group_is_replaced_without_a_queue_too() {
-    let table = Table::start().await;
-    let webhook = table.webhook();
-    let outcome = async |body: &Value| deliver(&webhook, body).await.record.outcome;
-    assert_eq!(outcome(&sized(5, 150)).await, "stored");
-    assert_eq!(outcome(&sized(6, 120)).await, "replaced");
-    holds_exactly(&table, &sized(6, 120)).await;
+        // The earlier event again: a large one writes nothing, a small one leaves members for the sweep.
+        let stale = store.apply(&event(&sized(5, earlier)), soon()).await.unwrap();
+        assert_eq!(stale.effect, Effect::Stale, "{earlier} after {later}");
+        shows(&table, &replacement).await;
+        assert_eq!(stale.has_leftovers, table.items().await.len() > later + 2);
+        assert_eq!(settle(&store, &sized(5, earlier)).await, Effect::Stale);
+        holds_exactly(&table, &replacement).await;
+    }
 }
 
 #[tokio::test]
@@ -181,63 +177,76 @@ async fn older_and_newer_events_at_once_leave_the_newest() {
         let table = Table::start().await;
         let store = table.store();
         let bodies = [sized(5, 130), sized(6, 3), sized(7, 101), sized(8, 40 + round)];
-        let events: Vec<_> = bodies.iter().map(event).collect();
-        join_all(events.iter().cycle().take(12).map(|event| store_whole(&store, event))).await;
+        join_all(bodies.iter().cycle().take(12).map(|body| apply(&store, body))).await;
+        shows(&table, &bodies[3]).await;
+        settle(&store, &bodies[3]).await;
         holds_exactly(&table, &bodies[3]).await;
     }
+}
+
+/// Writes what a writer that was killed before the group item has written.
+async fn write_members_alone(table: &Table, body: &Value, count: usize) {
+    let mut cut = event(body);
+    cut.group = chat_groups::Facts::default();
+    cut.members = cut.members.into_iter().take(count).collect();
+    table.store().apply(&cut, soon()).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_a_killed_writer_left_behind_is_finished_by_a_redelivery() {
     let table = Table::start().await;
     let full = sized(5, 250);
-    // The writer got as far as some of the members: no group yet, for readers.
-    for account in accounts(120) {
-        let item = chat_groups::item::member(&event(&full), &account);
-        table.client().put_item().table_name("groups").set_item(Some(item)).send().await.unwrap();
-    }
-    assert!(table.store().group(SDK_APP_ID, "g").await.unwrap().is_none());
+    write_members_alone(&table, &full, 120).await;
+    assert_eq!(table.items().await.len(), 120);
+    assert!(table.group("g").await.is_none());
     assert!(table.store().groups_of(SDK_APP_ID, "user-0003").await.unwrap().is_empty());
-    assert_eq!(table.store().finish(&event(&full), soon()).await.unwrap(), Stored::New);
+    assert_eq!(settle(&table.store(), &full).await, Effect::Stored);
     holds_exactly(&table, &full).await;
 }
 
 #[tokio::test]
-async fn what_a_killed_writer_left_behind_is_removed_by_a_newer_event() {
+async fn what_a_killed_writer_left_behind_is_out_of_sight_of_a_newer_group_and_swept() {
     let table = Table::start().await;
-    for account in accounts(120) {
-        let item = chat_groups::item::member(&event(&sized(5, 250)), &account);
-        table.client().put_item().table_name("groups").set_item(Some(item)).send().await.unwrap();
-    }
+    write_members_alone(&table, &sized(5, 250), 120).await;
     let newer = sized(6, 2);
-    // Small groups are written without a look, so readers tell the leftovers apart; `redrive` removes them.
-    table.store().put(&event(&newer), soon()).await.unwrap();
-    assert_eq!(table.store().group(SDK_APP_ID, "g").await.unwrap().unwrap().members.len(), 2);
-    let newest = sized(7, 3);
-    table.store().finish(&event(&newest), soon()).await.unwrap();
-    holds_exactly(&table, &newest).await;
+    apply(&table.store(), &newer).await;
+    shows(&table, &newer).await;
+    settle(&table.store(), &newer).await;
+    holds_exactly(&table, &newer).await;
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever comes in whichever order and however often: what is left is the newest event, whole.
-    #[test]
-    fn any_order_and_repetition_ends_in_the_same_items(
-        sizes in proptest::collection::vec(prop_oneof![0_usize..5, 97_usize..103], 1..4),
-        order in proptest::collection::vec(0_usize..4, 1..10),
-    ) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let table = Table::start().await;
-            let store = table.store();
-            let bodies: Vec<Value> = (10..).zip(&sizes).map(|(time, size)| sized(time, *size)).collect();
-            let mut newest = 0;
-            for index in order.iter().map(|index| index % bodies.len()) {
-                newest = newest.max(index);
-                store_whole(&store, &event(&bodies[index])).await;
-                holds_exactly(&table, &bodies[newest]).await;
-            }
-        });
+#[tokio::test]
+async fn attributes_that_are_not_known_survive_every_write() {
+    let table = Table::start().await;
+    apply(&table.store(), &sized(5, 2)).await;
+    for sk in ["GROUP", "MEMBER#user-0000"] {
+        let update = table.client().update_item().table_name("groups");
+        let pk = chat_groups::partition_key(&key("g"));
+        let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+        let update = update.key("pk", text(&pk)).key("sk", text(sk)).update_expression("SET team = :team");
+        update.expression_attribute_values(":team", text("blue")).send().await.unwrap();
     }
+    assert_eq!(apply(&table.store(), &sized(6, 1)).await, Effect::Replaced);
+    let items = table.items().await;
+    let teams: Vec<&Value> = items.values().filter_map(|item| item.get("team")).collect();
+    assert_eq!(teams, ["blue", "blue"]);
+    assert!(items.values().filter(|item| item.get("team").is_some()).all(|item| item["event_time"] == 6));
+}
+
+#[tokio::test]
+async fn an_item_without_revision_is_merged_like_any_other() {
+    let table = Table::start().await;
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let pk = chat_groups::partition_key(&key("g"));
+    let put = table.client().put_item().table_name("groups").item("pk", text(&pk)).item("sk", text("GROUP"));
+    put.item("note", text("by hand")).send().await.unwrap();
+    assert_eq!(apply(&table.store(), &sized(5, 1)).await, Effect::Stored);
+    let items = table.items().await;
+    assert_eq!(items[&(pk, "GROUP".to_owned())]["note"], "by hand");
+    shows(&table, &sized(5, 1)).await;
+}
+
+#[test]
+fn event_times_are_ordered() {
+    assert!(EventTime::from_millis(5).next() > EventTime::from_millis(5));
 }

@@ -1,6 +1,6 @@
 //! The two access patterns.
 
-use chat_groups::item::text_of;
+use chat_groups::text_of;
 
 use crate::harness::{SDK_APP_ID, Table, body, deliver};
 
@@ -9,11 +9,11 @@ async fn a_group_is_read_with_its_members() {
     let table = Table::start().await;
     deliver(&table.webhook(), &body("g", 1, &["b", "a"])).await;
     deliver(&table.webhook(), &body("g2", 1, &["c"])).await;
-    let group = table.store().group(SDK_APP_ID, "g").await.unwrap().unwrap();
+    let group = table.group("g").await.unwrap();
     assert_eq!(text_of(&group.group, "group_id"), Some("g"));
     let accounts: Vec<_> = group.members.iter().map(|member| text_of(member, "account").unwrap()).collect();
     assert_eq!(accounts, ["a", "b"]);
-    assert_eq!(table.store().group(SDK_APP_ID, "none").await.unwrap(), None);
+    assert_eq!(table.group("none").await, None);
 }
 
 #[tokio::test]

@@ -4,19 +4,13 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_groups::aws::{Aws, Patience};
-use chat_groups::reply::causes;
+use chat_groups::{Aws, AwsSettings, Timeouts, causes};
 use chat_groups_dev::page::{Page, Table};
 use tokio::net::TcpListener;
 
 const DEFAULT_PORT: &str = "8790";
 
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(5),
-    attempt: Duration::from_secs(15),
-    attempts: 3,
-    backoff: Duration::from_millis(200),
-};
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(15) };
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,8 +38,9 @@ async fn table() -> Result<Table, Box<dyn Error>> {
     let name = setting("TABLE_NAME").ok_or(
         "TABLE_NAME: expected the table's name; `make console TABLE_NAME=…`, or see the stack's outputs",
     )?;
-    let client = Aws::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
-    let client = client.dynamodb(PATIENCE);
+    let settings =
+        AwsSettings::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
+    let client = Aws::new(settings).dynamodb(TIMEOUTS);
     if let Some(sdk_app_id) = setting("SDK_APP_ID") {
         let number =
             sdk_app_id.parse().map_err(|_| "SDK_APP_ID: expected the application's SdkAppid, decimal")?;

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chat_groups::reply::causes;
+use chat_groups::causes;
 use serde::Serialize;
 use serde_json::json;
 

@@ -9,15 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::app::Webhook;
-use chat_groups::attribute::Attributes;
-use chat_groups::aws::{Aws, Patience};
-use chat_groups::callback::AFTER_CREATE_GROUP;
-use chat_groups::item;
-use chat_groups::reader::Group;
-use chat_groups::reply::{Record, causes};
-use chat_groups::signature::Token;
-use chat_groups::store::Store;
+use chat_groups::{
+    Attributes, Aws, Behind, Group, GroupKey, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings,
+    causes, text_of, webhook,
+};
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
 use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
@@ -28,6 +23,7 @@ use tokio::net::TcpListener;
 
 /// The sample request of the vendor's page, without its comments.
 const SAMPLE: &str = include_str!("../../sample.json");
+const CREATE: &str = Kept::AfterCreateGroup.name();
 const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
 const SAMPLE_OWNER: &str = "leckie";
 const SAMPLE_MEMBERS: [&str; 2] = ["bob", "peter"];
@@ -73,7 +69,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     tokio::spawn(dynoxide::server::serve_on(dynamodb, database));
 
     let env = move |name: &str| environment(name, &dynamodb_url);
-    let webhook = Arc::new(Webhook::from_env(&env)?);
+    let settings = WebhookSettings::from_env(&env)?;
+    let aws = Aws::new(settings.aws);
+    let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
+    let webhook =
+        Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), Behind::default()));
     let feed = Feed::default();
     let published = feed.clone();
     let report = move |record: &Record, body: &[u8]| {
@@ -86,12 +86,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let token = setting("CALLBACK_TOKENS");
     let token = token.split_whitespace().next().unwrap_or_default();
     let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
-    let table = Table::new(Aws::from_env(&env)?.dynamodb(PATIENCE), database::TABLE_NAME.to_owned(), app_id);
+    let table = Table::new(aws.dynamodb(PAGE_TIMEOUTS), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!("DynamoDB   {}   table {}, kept in {DATA_FILE}", env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
 
-    let store = Store::new(Aws::from_env(&env)?.dynamodb(PATIENCE), database::TABLE_NAME.to_owned());
     try_sample(&url, app_id, token, &store).await?;
     if !setting("ONCE").is_empty() {
         return Ok(());
@@ -103,12 +102,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(1),
-    attempt: Duration::from_secs(5),
-    attempts: 2,
-    backoff: Duration::from_millis(50),
-};
+/// Nobody's two seconds run out while the page reads the whole table.
+const PAGE_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(15) };
 
 /// The sample's token is known to everybody; any other one is not printed.
 fn shown(token: &str) -> &str {
@@ -120,7 +116,7 @@ async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Resul
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
     let sign = Token::new(token).ok_or(NO_TOKEN)?.sign(&now);
     let target = format!(
-        "{url}?CallbackCommand={AFTER_CREATE_GROUP}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
+        "{url}?CallbackCommand={CREATE}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
          &RequestTime={now}&SdkAppid={app_id}&Sign={sign}&contenttype=json"
     );
     println!("\nThe vendor's sample, signed as Chat would sign it:\n\nPOST {target}\n\n{SAMPLE}");
@@ -131,12 +127,15 @@ async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Resul
     let answer = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
     println!("\nThe answer:\n\n{status}\n{answer}\n\nThe items in the table:");
 
-    let group = store.group(app_id, SAMPLE_GROUP).await?.ok_or("the sample's group is not in the table")?;
+    let group = store
+        .group(&GroupKey { sdk_app_id: app_id, group_id: SAMPLE_GROUP.to_owned() })
+        .await?
+        .ok_or("the sample's group is not in the table")?;
     show::group(&group);
     let groups = store.groups_of(app_id, SAMPLE_OWNER).await?;
     show::groups_of(SAMPLE_OWNER, &groups);
 
-    let is_sample = |group: &Attributes| item::text_of(group, "group_id") == Some(SAMPLE_GROUP);
+    let is_sample = |group: &Attributes| text_of(group, "group_id") == Some(SAMPLE_GROUP);
     let promised = status == StatusCode::OK
         && answer == r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
         && is_sample_group(&group)
@@ -145,9 +144,10 @@ async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Resul
 }
 
 fn is_sample_group(group: &Group) -> bool {
-    let accounts = group.members.iter().filter_map(|member| item::text_of(member, "account"));
-    item::text_of(&group.group, "owner_account") == Some(SAMPLE_OWNER)
-        && item::event_time(&group.group) == SAMPLE_EVENT_TIME
+    let accounts = group.members.iter().filter_map(|member| text_of(member, "account"));
+    text_of(&group.group, "owner_account") == Some(SAMPLE_OWNER)
+        && group.group.get("event_time").and_then(|value| value.as_n().ok())
+            == Some(&SAMPLE_EVENT_TIME.to_string())
         && accounts.eq(SAMPLE_MEMBERS)
 }
 
@@ -156,8 +156,8 @@ fn print_curl(url: &str, app_id: u64, token: &str) {
     println!(
         "\nTry it: another group, from a second terminal\n\n\
          t=$(date +%s); sign=$(printf %s \"{token}$t\" | sha256sum | cut -c1-64); \
-         curl -d '{{\"CallbackCommand\":\"{AFTER_CREATE_GROUP}\",\"GroupId\":\"mine\",\"MemberList\":[{{\"Member_Account\":\"me\"}}]}}' \
-         \"{url}?SdkAppid={app_id}&CallbackCommand={AFTER_CREATE_GROUP}&RequestTime=$t&Sign=$sign\"\n\n\
+         curl -d '{{\"CallbackCommand\":\"{CREATE}\",\"GroupId\":\"mine\",\"MemberList\":[{{\"Member_Account\":\"me\"}}]}}' \
+         \"{url}?SdkAppid={app_id}&CallbackCommand={CREATE}&RequestTime=$t&Sign=$sign\"\n\n\
          Serving until Ctrl-C.\n"
     );
 }

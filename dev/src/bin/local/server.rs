@@ -7,8 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use chat_groups::app::Webhook;
-use chat_groups::reply::{BODY_MAX_BYTES, Record};
+use chat_groups::{BODY_MAX_BYTES, Record, Webhook};
 use lambda_http::http::StatusCode;
 use tokio::net::TcpListener;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
-use chat_groups::item;
+use chat_groups::{GROUP_SK, text_of};
 
 use crate::plan::Event;
 
@@ -26,12 +26,12 @@ pub async fn audit(
     let mut held = BTreeMap::<String, Held>::new();
     let mut items = client.scan().table_name(table_name).into_paginator().items().send();
     while let Some(item) = items.next().await.transpose()? {
-        let text = |name| item::text_of(&item, name).unwrap_or_default();
+        let text = |name| text_of(&item, name).unwrap_or_default();
         let group_id = text("pk").split_once('#').map_or("", |(_, group_id)| group_id);
         let group = held.entry(group_id.to_owned()).or_default();
         match text("sk") {
-            item::GROUP_SK => group.group_time = Some(item::event_time(&item)),
-            _ => drop(group.members.insert(text("account").to_owned(), item::event_time(&item))),
+            GROUP_SK => group.group_time = Some(time(&item)),
+            _ => drop(group.members.insert(text("account").to_owned(), time(&item))),
         }
     }
     // An event that was not answered OK may be there all the same: it was written, and the answer was lost.
@@ -52,4 +52,8 @@ pub async fn audit(
         (!exact).then(|| format!("{group_id}: expected the event of {newest}, found {time:?}: {found:?}"))
     });
     Ok(wrong.collect())
+}
+
+fn time(item: &std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>) -> u64 {
+    item.get("event_time").and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups::aws::{Aws, Patience};
+use chat_groups::{Aws, AwsSettings, Timeouts};
 use chat_groups_dev::function::Function;
 use chat_groups_dev::proxy::{Fault, Proxy, Script};
 use chat_groups_dev::queue::Queue;
@@ -245,14 +245,13 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
-    let aws = Aws::from_env(&|name| match name {
+    let settings = AwsSettings::from_env(&|name| match name {
         "AWS_ENDPOINT_URL" => Ok(table_url.to_owned()),
         "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
         _ => Err(VarError::NotPresent),
     })?;
     let long = Duration::from_secs(60);
-    let patience = Patience { connect: long, attempt: long, attempts: 1, backoff: long };
-    Ok(aws.dynamodb(patience))
+    Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
 }
 
 fn number(variable: &str) -> Result<Option<usize>, String> {

@@ -7,11 +7,11 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::callback::AFTER_CREATE_GROUP;
-use chat_groups::reply::causes;
-use chat_groups::signature::Token;
+use chat_groups::{Kept, Token, causes};
 use post::{Answer, Poster};
 use serde_json::{Value, json};
+
+const AFTER_CREATE_GROUP: &str = Kept::AfterCreateGroup.name();
 
 /// A custom GroupId that says where it comes from: the same at each run, so that there is never more than one.
 const GROUP: &str = "chat-groups-verify";

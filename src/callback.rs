@@ -1,0 +1,98 @@
+//! Chat's callback protocol: which commands there are, what a URL and a body say, who signed, and how to answer.
+//!
+//! Pure: no network, no clock, no table.
+
+mod answer;
+mod body;
+mod query;
+mod signature;
+
+pub use answer::{Code, fail, hand_through, ok};
+pub use body::{BodyError, Fields, Name, string};
+pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
+pub use signature::{Sender, SignatureError, TOKEN_MAX_CHARS, Token, Unsigned, Verifier};
+
+/// What a CallbackCommand asks of this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// It changes a group or its members.
+    Kept(Kept),
+    /// Chat waits for a decision: allow, refuse or change.
+    Decision,
+    /// It tells of something else that has happened.
+    Other,
+}
+
+/// The commands that change a group or its members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the vendor's name")]
+pub enum Kept {
+    AfterCreateGroup,
+    AfterNewMemberJoin,
+    AfterMemberExit,
+    AfterGroupDestroyed,
+    AfterGroupInfoChanged,
+    AfterChangeGroupOwner,
+    AfterMemberFieldChanged,
+}
+
+impl Kept {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::AfterCreateGroup,
+        Self::AfterNewMemberJoin,
+        Self::AfterMemberExit,
+        Self::AfterGroupDestroyed,
+        Self::AfterGroupInfoChanged,
+        Self::AfterChangeGroupOwner,
+        Self::AfterMemberFieldChanged,
+    ];
+
+    /// The CallbackCommand, as it stands in the URL and in the body.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AfterCreateGroup => "Group.CallbackAfterCreateGroup",
+            Self::AfterNewMemberJoin => "Group.CallbackAfterNewMemberJoin",
+            Self::AfterMemberExit => "Group.CallbackAfterMemberExit",
+            Self::AfterGroupDestroyed => "Group.CallbackAfterGroupDestroyed",
+            Self::AfterGroupInfoChanged => "Group.CallbackAfterGroupInfoChanged",
+            Self::AfterChangeGroupOwner => "Group.CallbackAfterChangeGroupOwner",
+            Self::AfterMemberFieldChanged => "Group.CallbackAfterMemberFieldChanged",
+        }
+    }
+}
+
+impl Command {
+    /// Reads the name of a command: all callbacks that ask for a decision are called `Before…` or `Prev…`.
+    pub fn parse(name: &str) -> Self {
+        if let Some(kept) = Kept::ALL.into_iter().find(|kept| kept.name() == name) {
+            return Self::Kept(kept);
+        }
+        match name.split_once("Callback") {
+            Some((_, what)) if what.starts_with("Before") || what.starts_with("Prev") => Self::Decision,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_kept_or_a_decision_or_neither() {
+        for kept in Kept::ALL {
+            assert_eq!(Command::parse(kept.name()), Command::Kept(kept));
+        }
+        for name in
+            ["Group.CallbackBeforeCreateGroup", "Sns.CallbackPrevFriendAdd", "C2C.CallbackBeforeSendMsg"]
+        {
+            assert_eq!(Command::parse(name), Command::Decision, "{name}");
+        }
+        for name in
+            ["Group.CallbackAfterSendMsg", "State.StateChange", "Group.CallbackOnMemberStateChange", "Before"]
+        {
+            assert_eq!(Command::parse(name), Command::Other, "{name}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The commands of Chat's REST API that are used.
+
+use std::fmt;
+
+/// What Chat is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Which groups there are.
+    GroupList,
+    /// What groups are like.
+    GroupInfo,
+    /// Who is in a group.
+    MemberInfo,
+    /// What role accounts have in a group.
+    Role,
+}
+
+impl Command {
+    /// Its name in the URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GroupList => "get_appid_group_list",
+            Self::GroupInfo => "get_group_info",
+            Self::MemberInfo => "get_group_member_info",
+            Self::Role => "get_role_in_group",
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,194 @@
+//! Why Chat's REST API gave no answer, grouped by what to do next.
+
+use std::fmt;
+
+use super::command::Command;
+use crate::http::HttpError;
+
+/// How much of Chat's ErrorInfo an error repeats, in characters.
+const INFO_MAX_CHARS: usize = 200;
+
+/// A question that was not answered.
+#[derive(Debug, thiserror::Error)]
+#[error("Chat's REST API, {command}")]
+pub struct ChatError {
+    /// What was asked.
+    pub command: Command,
+    /// Why there is no answer.
+    #[source]
+    pub reason: Reason,
+}
+
+impl ChatError {
+    /// What to do next.
+    pub fn class(&self) -> Class {
+        match &self.reason {
+            Reason::Refused(refusal) => refusal.class,
+            Reason::Status(408 | 429 | 500..) | Reason::NotChat | Reason::TimedOut => Class::Again,
+            Reason::Status(_) => Class::Settings,
+            Reason::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
+            Reason::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
+            Reason::Http(HttpError::Url | HttpError::Header(_)) => Class::Settings,
+            Reason::Unreadable { .. } => Class::Other,
+        }
+    }
+}
+
+/// What to do after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Transient: ask again, with backoff.
+    Again,
+    /// The quota is used up: pause, then ask again.
+    TooFrequent,
+    /// There is no such group.
+    Gone,
+    /// Wrong settings: stop, no repeat can succeed.
+    Settings,
+    /// The answer would be too large: ask for less.
+    TooLarge,
+    /// Refused for good.
+    Other,
+}
+
+/// Why there is no answer. No text of it holds the request's URL.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// Chat answered with an ErrorCode.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Chat always answers 200, so that another status comes from elsewhere.
+    #[error("HTTP status {0}: expected 200; check that CHAT_API_URL is the base URL of the data centre")]
+    Status(u16),
+    /// The body is no answer of Chat's.
+    #[error("body: expected a JSON object with ErrorCode")]
+    NotChat,
+    /// A field can't be read.
+    #[error("{field}: expected {expected}")]
+    Unreadable {
+        /// The field, as a path into the body.
+        field: String,
+        /// What should have been there.
+        expected: &'static str,
+    },
+    /// The time was up.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+impl Reason {
+    pub(super) fn unreadable(field: impl Into<String>, expected: &'static str) -> Self {
+        Self::Unreadable { field: field.into(), expected }
+    }
+}
+
+/// An answer with an ErrorCode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// ErrorCode.
+    pub code: u64,
+    /// The beginning of ErrorInfo.
+    pub info: String,
+    /// What to do next.
+    pub class: Class,
+}
+
+impl Refusal {
+    /// Classifies an ErrorCode of Chat's.
+    pub fn new(code: u64, info: &str) -> Self {
+        Self { code, info: info.chars().take(INFO_MAX_CHARS).collect(), class: class(code) }
+    }
+
+    /// What an operator should look at.
+    fn advice(&self) -> Option<&'static str> {
+        match self.code {
+            10007 | 60010 => Some("check that CHAT_ADMIN_ACCOUNT is an App admin of SDK_APP_ID"),
+            60021 => Some("check the console's list of addresses that may call the REST API"),
+            70001 => Some("check this machine's clock, and that the secret key is the one of SDK_APP_ID"),
+            70013 | 60004 | 60005 => Some("check CHAT_ADMIN_ACCOUNT"),
+            60006 | 60012 | 70014 | 70016 | 70020 => {
+                Some("check SDK_APP_ID, and that CHAT_API_URL is the base URL of its data centre")
+            }
+            _ if self.class == Class::Settings => Some(
+                "check that CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, SDK_APP_ID and CHAT_ADMIN_ACCOUNT belong together",
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorCode {}, {:?}", self.code, self.info)?;
+        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
+    }
+}
+
+/// The vendor's codes; those that it does not list are refusals for good.
+fn class(code: u64) -> Class {
+    match code {
+        10002 | 60008 => Class::Again,
+        60007 | 60011 | 60018 | 60019 => Class::TooFrequent,
+        10010 => Class::Gone,
+        10018 => Class::TooLarge,
+        10007 | 60004..=60006 | 60010 | 60012 | 60021 => Class::Settings,
+        70000..=70009 | 70013 | 70014 | 70016 | 70020 => Class::Settings,
+        _ => Class::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_the_class_that_the_vendor_says() {
+        for (codes, expected) in [
+            (&[10002, 60008][..], Class::Again),
+            (&[60007, 60011, 60018, 60019], Class::TooFrequent),
+            (&[10010], Class::Gone),
+            (&[10018], Class::TooLarge),
+            (&[10007, 60010, 60021, 70001, 70003, 70009, 70014], Class::Settings),
+            (&[0, 10004, 10015, 80001, u64::MAX], Class::Other),
+        ] {
+            for code in codes {
+                assert_eq!(class(*code), expected, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_refusal_over_settings_says_what_to_check() {
+        for code in (0..100_000).filter(|code| class(*code) == Class::Settings) {
+            assert!(Refusal::new(code, "no").to_string().contains("; check "), "{code}");
+        }
+        assert_eq!(
+            Refusal::new(10010, "group not exist").to_string(),
+            r#"ErrorCode 10010, "group not exist""#
+        );
+    }
+
+    #[test]
+    fn a_long_info_is_cut() {
+        assert_eq!(Refusal::new(1, &"é".repeat(1000)).info.chars().count(), INFO_MAX_CHARS);
+    }
+
+    #[test]
+    fn what_did_not_come_from_chat_is_tried_again_unless_it_tells_of_a_wrong_url() {
+        let class = |reason| ChatError { command: Command::GroupInfo, reason }.class();
+        for status in [408, 429, 500, 502, 599] {
+            assert_eq!(class(Reason::Status(status)), Class::Again, "{status}");
+        }
+        for status in [204, 301, 400, 403, 404] {
+            assert_eq!(class(Reason::Status(status)), Class::Settings, "{status}");
+        }
+        assert_eq!(class(Reason::NotChat), Class::Again);
+        assert_eq!(class(Reason::TimedOut), Class::Again);
+        assert_eq!(class(Reason::Http(HttpError::Url)), Class::Settings);
+        assert_eq!(class(Reason::Http(HttpError::TooLarge { max_bytes: 1 })), Class::TooLarge);
+        assert_eq!(class(Reason::unreadable("Next", "a number")), Class::Other);
+    }
+}

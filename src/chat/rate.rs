@@ -1,0 +1,85 @@
+//! How fast requests may follow each other.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// A token bucket with room for one token: requests are spread evenly, however many tasks make them.
+#[derive(Debug)]
+pub struct TokenBucket {
+    interval: Duration,
+    next: Mutex<Option<Instant>>,
+}
+
+impl TokenBucket {
+    /// A bucket that gives one token in each interval.
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, next: Mutex::default() }
+    }
+
+    /// Waits for a token. Takes none and returns `false` at once if there is none before the deadline.
+    pub async fn take(&self, deadline: Instant) -> bool {
+        let Some(slot) = self.reserve(deadline) else { return false };
+        sleep_until(slot).await;
+        true
+    }
+
+    /// Gives no token for this long: the server asked for a pause.
+    pub fn pause(&self, duration: Duration) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).max(Some(Instant::now() + duration));
+    }
+
+    fn reserve(&self, deadline: Instant) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = next.map_or(now, |next| next.max(now));
+        if slot >= deadline {
+            return None;
+        }
+        *next = Some(slot + self.interval);
+        Some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_are_spread_over_all_tasks() {
+        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        let take = async || {
+            assert!(bucket.take(start + Duration::from_secs(60)).await);
+            start.elapsed().as_millis()
+        };
+        assert_eq!(join_all((0..4).map(|_| take())).await, [0, 100, 200, 300]);
+        // An idle time is no credit.
+        sleep_until(start + Duration::from_secs(10)).await;
+        assert_eq!([take().await, take().await], [10_000, 10_100]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_would_come_too_late_is_not_taken() {
+        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        assert!(bucket.take(start + INTERVAL).await);
+        assert!(!bucket.take(start + INTERVAL).await);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert!(bucket.take(start + INTERVAL * 2).await);
+        assert_eq!(start.elapsed(), INTERVAL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_all_tokens_back() {
+        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        bucket.pause(Duration::from_secs(2));
+        bucket.pause(Duration::from_secs(1));
+        assert!(bucket.take(start + Duration::from_secs(60)).await);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+}

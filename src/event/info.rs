@@ -1,0 +1,29 @@
+//! AfterGroupInfoChanged: these fields have new values; `""` is one.
+
+use super::{Facts, extra, name};
+use crate::callback::{BodyError, Fields, string};
+use crate::time::EventTime;
+
+/// A group's texts: Chat's name of each, and ours.
+const TEXTS: [(&str, &str); 4] = [
+    ("Name", name::NAME),
+    ("Introduction", name::INTRODUCTION),
+    ("Notification", name::NOTIFICATION),
+    ("FaceUrl", name::FACE_URL),
+];
+
+/// Reads the fields that were sent.
+pub fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+    for (field, name) in TEXTS {
+        if let Some(text) = fields.text(field)? {
+            group.say(name, Some(text), time);
+        }
+    }
+    for mut entry in fields.entries("UserDefinedDataList")? {
+        let key = entry.text("Key")?.ok_or_else(|| entry.error("Key", "a string"))?;
+        // Chat sends strings; whatever else it may be is kept as its JSON text.
+        let value = entry.take("Value").map(|raw| string(raw).unwrap_or_else(|| raw.get().to_owned()));
+        group.say(name::user_defined(&extra::map_name(key)), Some(value.unwrap_or_default()), time);
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! AfterMemberFieldChanged: an account's role or name card.
+
+use super::{ACCOUNT_MAX_BYTES, Event, Facts, name};
+use crate::callback::{BodyError, Fields};
+use crate::time::EventTime;
+
+/// The role of an ordinary member.
+pub const MEMBER: &str = "Member";
+
+/// Reads what was sent. The vendor's mainland pages call the account `Modified_Account`, the international ones
+/// `Member_Account`.
+pub fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+    let modified = fields.optional_id("Modified_Account", ACCOUNT_MAX_BYTES)?;
+    let account = match modified.filter(|account| !account.is_empty()) {
+        Some(account) => account,
+        None => fields.id("Member_Account", ACCOUNT_MAX_BYTES)?,
+    };
+    let mut member = Facts::default();
+    if let Some(role) = fields.text("Role")? {
+        member.say(name::ROLE, Some(normal(role)), time);
+    }
+    if let Some(name_card) = fields.text("NameCard")? {
+        member.say(name::NAME_CARD, Some(name_card), time);
+    }
+    event.members.insert(account, member);
+    Ok(())
+}
+
+/// Who owns the group stands in the group alone: an owner's role is an ordinary member's.
+pub fn normal(role: String) -> String {
+    if role == "Owner" { MEMBER.to_owned() } else { role }
+}

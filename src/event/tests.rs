@@ -1,0 +1,298 @@
+//! Bodies as they occur on the wire, and bodies that are really wrong.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::time::from_millis;
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn origin() -> Origin {
+    Origin {
+        sdk_app_id: 1_400_000_001,
+        client_ip: Some("203.0.113.7".to_owned()),
+        opt_platform: None,
+        request_id: None,
+        request_time: None,
+        received_at: from_millis(NOW),
+    }
+}
+
+/// A body of this command, with these fields.
+fn body(command: Kept, fields: Value) -> Value {
+    let mut body = json!({ "CallbackCommand": command.name(), "GroupId": "g", "EventTime": 5 });
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+fn parse(command: Kept, fields: Value) -> Result<Option<Event>, String> {
+    Event::parse(command, body(command, fields).to_string().as_bytes(), &origin())
+        .map_err(|error| error.to_string())
+}
+
+fn event(command: Kept, fields: Value) -> Event {
+    parse(command, fields).unwrap().unwrap()
+}
+
+fn said(facts: &Facts) -> Vec<(&str, Option<&str>)> {
+    facts.values.iter().map(|(name, fact)| (name.as_ref(), fact.value.as_deref())).collect()
+}
+
+fn at(millis: u64) -> EventTime {
+    EventTime::from_millis(millis)
+}
+
+#[test]
+fn a_creation_says_life_fields_owner_and_members() {
+    let event = event(
+        Kept::AfterCreateGroup,
+        json!({
+            "Type": "Public", "Name": "n", "Owner_Account": "own", "Operator_Account": "op",
+            "MemberList": [{ "Member_Account": "b", "Level": 3 }, { "Member_Account": "a" }, { "Member_Account": "b", "": 1 }],
+            "UserDefinedDataList": [{ "Key": "k", "Value": "v" }, { "Key": "", "Value": "e" }, { "Key": "n", "Value": 1 }],
+            "InviteOption": "FreeAccess",
+        }),
+    );
+    assert_eq!((event.group.event_time, event.group.gone_at), (Some(at(5)), None));
+    assert_eq!(
+        said(&event.group),
+        [
+            ("name", Some("n")),
+            ("owner_account", Some("own")),
+            ("type", Some("Public")),
+            ("user_defined.\"\"", Some("e")),
+            ("user_defined.k", Some("v")),
+            ("user_defined.n", Some("1")),
+        ]
+    );
+    let details = event.group.details.unwrap();
+    assert_eq!(details["operator_account"], text("op"));
+    assert_eq!(details["initial_member_count"], number(2));
+    assert_eq!(details["client_ip"], text("203.0.113.7"));
+    assert_eq!(details["received_at"], number(NOW));
+    assert_eq!(details["extra"].as_m().unwrap()["InviteOption"], text("FreeAccess"));
+    assert!(!details.contains_key("opt_platform"), "what was not sent is absent");
+    let accounts: Vec<&String> = event.members.keys().collect();
+    assert_eq!(accounts, ["a", "b"]);
+    let b = &event.members["b"];
+    assert_eq!((b.event_time, said(b)), (Some(at(5)), vec![("role", Some("Member"))]));
+    let extra = b.details.as_ref().unwrap()["extra"].as_m().unwrap();
+    assert_eq!((extra["Level"].as_n().unwrap().as_str(), extra["\"\""].as_n().unwrap().as_str()), ("3", "1"));
+}
+
+#[test]
+fn a_group_can_have_no_owner_and_no_members() {
+    for owner in [json!(null), json!("")] {
+        for list in [json!(null), json!([])] {
+            let event = event(Kept::AfterCreateGroup, json!({ "Owner_Account": owner, "MemberList": list }));
+            assert!(event.group.values.is_empty() && event.members.is_empty());
+        }
+    }
+    assert!(event(Kept::AfterCreateGroup, json!({})).members.is_empty());
+}
+
+#[test]
+fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
+    let time = |value: Value, origin: &Origin| {
+        let body = body(Kept::AfterGroupDestroyed, json!({ "EventTime": value })).to_string();
+        Event::parse(Kept::AfterGroupDestroyed, body.as_bytes(), origin).unwrap().unwrap().group.gone_at
+    };
+    assert_eq!(time(json!(1_682_914_763_569_u64), &origin()), Some(at(1_682_914_763_569)));
+    assert_eq!(time(json!("1670574414123"), &origin()), Some(at(1_670_574_414_123)));
+    assert_eq!(time(json!(null), &origin()), Some(at(NOW)));
+    let sent = Origin { request_time: Some(from_millis(7000)), ..origin() };
+    assert_eq!(time(json!(null), &sent), Some(at(7000)));
+    // Where no Sign is asked for, RequestTime may be anything.
+    let ahead = Origin { request_time: Some(from_millis(NOW + 300_001)), ..origin() };
+    assert_eq!(time(json!(null), &ahead), Some(at(NOW)));
+    assert_eq!(time(json!(NOW + 300_000), &origin()), Some(at(NOW + 300_000)));
+}
+
+#[test]
+fn joins_and_exits_say_who_is_there_and_who_is_not() {
+    let joined = event(
+        Kept::AfterNewMemberJoin,
+        json!({ "JoinType": "Invited", "NewMemberList": [{ "Member_Account": "a" }, { "Member_Account": "a", "x": 1 }] }),
+    );
+    let a = &joined.members["a"];
+    assert!(joined.group.is_empty() && joined.members.len() == 1);
+    assert_eq!((a.event_time, a.gone_at, said(a)), (Some(at(5)), None, vec![("role", Some("Member"))]));
+    assert_eq!(a.details.as_ref().unwrap()["join_type"], text("Invited"));
+    let left = event(
+        Kept::AfterMemberExit,
+        json!({ "ExitType": "Kicked", "ExitMemberList": [{ "Member_Account": "a" }, { "Member_Account": "b" }] }),
+    );
+    assert_eq!(left.members["b"], Facts::left(at(5)));
+    assert_eq!(left.members.len(), 2);
+}
+
+#[test]
+fn a_destroyed_group_is_gone_whatever_list_it_carries() {
+    let event = event(
+        Kept::AfterGroupDestroyed,
+        json!({ "Owner_Account": "o", "Name": "n", "MemberList": [{ "Member_Account": "a" }, 7] }),
+    );
+    assert_eq!(event.group, Facts { gone_at: Some(at(5)), ..Facts::default() });
+    assert!(event.members.is_empty());
+}
+
+#[test]
+fn a_change_says_only_what_was_sent_and_empty_is_a_value() {
+    let fields = json!({
+        "Type": "Public", "Name": "", "Introduction": null, "FaceUrl": "f", "Operator_Account": "op",
+        "UserDefinedDataList": [{ "Key": "k", "Value": "" }],
+    });
+    let event = event(Kept::AfterGroupInfoChanged, fields);
+    assert_eq!(
+        said(&event.group),
+        [("face_url", Some("f")), ("name", Some("")), ("user_defined.k", Some(""))]
+    );
+    assert_eq!((event.group.event_time, event.group.details), (None, None));
+}
+
+#[test]
+fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
+    let changed =
+        event(Kept::AfterChangeGroupOwner, json!({ "OldOwner_Account": "a", "NewOwner_Account": "b" }));
+    assert_eq!(said(&changed.group), [("owner_account", Some("b"))]);
+    for account in ["a", "b"] {
+        assert_eq!(said(&changed.members[account]), [("role", Some("Member"))]);
+    }
+    let first =
+        event(Kept::AfterChangeGroupOwner, json!({ "OldOwner_Account": "", "NewOwner_Account": "b" }));
+    assert_eq!(first.members.len(), 1);
+    let live = json!({ "Type": "AVChatRoom", "OldOwner_Account": "a", "NewOwner_Account": "b" });
+    let live = event(Kept::AfterChangeGroupOwner, live);
+    assert!(!live.group.is_empty() && live.members.is_empty());
+}
+
+#[test]
+fn a_role_or_a_name_card_is_of_one_account() {
+    for account in ["Modified_Account", "Member_Account"] {
+        let fields = json!({ account: "a", "Role": "Admin", "NameCard": "" });
+        let event = event(Kept::AfterMemberFieldChanged, fields);
+        assert_eq!(said(&event.members["a"]), [("name_card", Some("")), ("role", Some("Admin"))]);
+        assert_eq!(event.members["a"].event_time, None);
+    }
+    let owner = event(Kept::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": "Owner" }));
+    assert_eq!(said(&owner.members["a"]), [("role", Some("Member"))]);
+}
+
+#[test]
+fn what_speaks_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
+    for command in Kept::ALL {
+        assert_eq!(parse(command, json!({ "TopicId": "t", "MemberList": 7 })), Ok(None), "{command:?}");
+        assert_ne!(parse(command, json!({ "TopicId": "", "Member_Account": "a" })), Ok(None), "{command:?}");
+        let is_of_members = matches!(
+            command,
+            Kept::AfterNewMemberJoin | Kept::AfterMemberExit | Kept::AfterMemberFieldChanged
+        );
+        let live = parse(command, json!({ "Type": "AVChatRoom", "Member_Account": "a" })).unwrap();
+        assert_eq!(live.is_none(), is_of_members, "{command:?}");
+    }
+    let live = json!({ "Type": "AVChatRoom", "MemberList": [{ "Member_Account": "a" }] });
+    let live = event(Kept::AfterCreateGroup, live);
+    assert!(live.members.is_empty());
+    assert_eq!(live.group.details.unwrap()["initial_member_count"], number(0));
+}
+
+#[test]
+fn what_says_nothing_is_empty() {
+    for (command, fields) in [
+        (Kept::AfterNewMemberJoin, json!({ "NewMemberList": [] })),
+        (Kept::AfterMemberExit, json!({})),
+        (Kept::AfterGroupInfoChanged, json!({ "Owner_Account": "a" })),
+        (Kept::AfterChangeGroupOwner, json!({})),
+        (Kept::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": null })),
+    ] {
+        assert!(event(command, fields).is_empty(), "{command:?}");
+    }
+    assert!(!event(Kept::AfterCreateGroup, json!({})).is_empty());
+}
+
+#[test]
+fn a_body_that_is_really_wrong_is_refused_with_the_fields_name() {
+    use Kept::*;
+    let list = |list: &str| json!({ list: [{ "Member_Account": "a" }, {}] });
+    let long = "a".repeat(ACCOUNT_MAX_BYTES + 1);
+    for (command, fields, expected) in [
+        (AfterCreateGroup, json!({ "GroupId": null }), "GroupId: expected a string"),
+        (AfterCreateGroup, json!({ "GroupId": "" }), "GroupId: expected a string that is not empty"),
+        (AfterCreateGroup, json!({ "GroupId": 42 }), "GroupId: expected a string"),
+        (AfterCreateGroup, json!({ "GroupId": "g".repeat(1004) }), "GroupId: expected at most 1003 bytes"),
+        (AfterCreateGroup, json!({ "Owner_Account": long }), "Owner_Account: expected at most 1017 bytes"),
+        (AfterCreateGroup, json!({ "Owner_Account": {} }), "Owner_Account: expected a string"),
+        (AfterCreateGroup, json!({ "Operator_Account": 1 }), "Operator_Account: expected a string"),
+        (AfterCreateGroup, json!({ "Type": [] }), "Type: expected a string"),
+        (AfterCreateGroup, json!({ "Name": 5 }), "Name: expected a string"),
+        (AfterCreateGroup, json!({ "MemberList": {} }), "MemberList: expected an array of objects"),
+        (AfterCreateGroup, json!({ "MemberList": ["m"] }), "MemberList[0]: expected an object"),
+        (AfterCreateGroup, list("MemberList"), "MemberList[1].Member_Account: expected a string"),
+        (
+            AfterCreateGroup,
+            json!({ "MemberList": [{ "Member_Account": long }] }),
+            "MemberList[0].Member_Account:",
+        ),
+        (AfterCreateGroup, json!({ "UserDefinedDataList": "x" }), "UserDefinedDataList: expected an array"),
+        (
+            AfterCreateGroup,
+            json!({ "UserDefinedDataList": [{ "Value": "v" }] }),
+            "UserDefinedDataList[0].Key:",
+        ),
+        (AfterCreateGroup, json!({ "CallbackCommand": null }), "CallbackCommand: expected a string"),
+        (AfterCreateGroup, json!({ "CallbackCommand": "x" }), "CallbackCommand: expected the same command"),
+        (AfterNewMemberJoin, list("NewMemberList"), "NewMemberList[1].Member_Account: expected a string"),
+        (AfterNewMemberJoin, json!({ "JoinType": 1 }), "JoinType: expected a string"),
+        (AfterMemberExit, list("ExitMemberList"), "ExitMemberList[1].Member_Account: expected a string"),
+        (AfterGroupInfoChanged, json!({ "FaceUrl": 1 }), "FaceUrl: expected a string"),
+        (AfterChangeGroupOwner, json!({ "NewOwner_Account": 1 }), "NewOwner_Account: expected a string"),
+        (AfterMemberFieldChanged, json!({}), "Member_Account: expected a string that is not empty"),
+        (AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": 1 }), "Role: expected a string"),
+        (AfterGroupDestroyed, json!({ "TopicId": 1 }), "TopicId: expected a string"),
+        (AfterGroupDestroyed, json!({ "EventTime": -1 }), "EventTime: expected milliseconds"),
+        (AfterGroupDestroyed, json!({ "EventTime": 1.5 }), "EventTime: expected milliseconds"),
+        (AfterGroupDestroyed, json!({ "EventTime": "" }), "EventTime: expected milliseconds"),
+        (AfterGroupDestroyed, json!({ "EventTime": "+5" }), "EventTime: expected milliseconds"),
+        (AfterGroupDestroyed, json!({ "EventTime": [] }), "EventTime: expected milliseconds"),
+        (
+            AfterGroupDestroyed,
+            json!({ "EventTime": "99999999999999999999" }),
+            "EventTime: expected milliseconds",
+        ),
+        (
+            AfterGroupDestroyed,
+            json!({ "EventTime": NOW + 300_001 }),
+            "EventTime: expected a time at most five",
+        ),
+    ] {
+        let error = parse(command, fields.clone()).unwrap_err();
+        assert!(error.starts_with(expected), "{fields}: {error}");
+    }
+}
+
+#[test]
+fn real_bodies_are_read() {
+    for (command, body) in [
+        (
+            Kept::AfterCreateGroup,
+            r#"{"CallbackCommand":"Group.CallbackAfterCreateGroup","EventTime":1682914763569,"GroupId":"@TGS#2Z4CLQE5CM","InviteOption":"NeedPermission","MemberList":[{"Member_Account":"PLNJEE0k"}],"Name":"test8888","Operator_Account":"PLNJEE0k","Owner_Account":"PLNJEE0k","Type":"Public"}"#,
+        ),
+        (
+            Kept::AfterNewMemberJoin,
+            r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","GroupId":"1001555","JoinType":"Invited","NewMemberList":[{"Member_Account":"hxtest-q118"}],"Operator_Account":"hxtest-q110","Type":"Public"}"#,
+        ),
+        (
+            Kept::AfterGroupInfoChanged,
+            r#"{"CallbackCommand":"Group.CallbackAfterGroupInfoChanged","EventTime":1657389765743,"GroupId":"e6a954aa-2419-4743-b968-a971f8077bf1","Introduction":"test update group","Name":"test update","Operator_Account":"administrator","Type":"AVChatRoom"}"#,
+        ),
+        (
+            Kept::AfterChangeGroupOwner,
+            r#"{"CallbackCommand":"Group.CallbackAfterChangeGroupOwner","GroupId":"@TGS#2TTV7VSII","Type":"Public","Operator_Account":"admin","OldOwner_Account":"user1","NewOwner_Account":"user2","EventTime":"1670574414123"}"#,
+        ),
+    ] {
+        let event = Event::parse(command, body.as_bytes(), &origin()).unwrap().unwrap();
+        assert!(!event.is_empty(), "{command:?}");
+    }
+}

@@ -1,0 +1,282 @@
+//! The receiver behind: the team's own, which gets every genuine callback as it came.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use lambda_http::http::Uri;
+use serde::de::IgnoredAny;
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use crate::callback::{Query, Token};
+use crate::http::{HttpClient, HttpError};
+use crate::time::to_seconds;
+
+/// Marks what this service passed on. A request that bears it has come back in a loop.
+pub const MARK: &str = "x-chat-groups-forwarded";
+
+/// The largest answer that is handed through, in bytes.
+const ANSWER_MAX_BYTES: usize = 512 * 1024;
+
+/// After so many timeouts in a row the receiver behind is tried less often.
+const MAX_TIMEOUTS: u32 = 3;
+
+/// How often it is tried then.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The URL of the receiver behind. Its `Debug` does not show it: its query may hold a secret.
+#[derive(Clone)]
+pub struct ForwardUrl(String);
+
+impl ForwardUrl {
+    /// Takes https, or http on a loopback or private address, without a fragment and without credentials.
+    pub fn new(text: &str) -> Option<Self> {
+        let url: Uri = text.parse().ok()?;
+        let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let is_allowed = match url.scheme_str()? {
+            "https" => !authority.host().is_empty(),
+            "http" => is_private(authority.host()),
+            _ => false,
+        };
+        (is_allowed && !text.contains('#')).then(|| Self(text.to_owned()))
+    }
+
+    /// This URL with more parameters.
+    fn with(&self, query: &str) -> String {
+        let separator = match self.0.split_once('?') {
+            None => "?",
+            Some((_, "")) => "",
+            Some(_) => "&",
+        };
+        format!("{}{separator}{query}", self.0)
+    }
+}
+
+impl std::fmt::Debug for ForwardUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ForwardUrl(redacted)")
+    }
+}
+
+fn is_private(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+        Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
+        Err(_) => host == "localhost",
+    }
+}
+
+/// Passes callbacks on.
+#[derive(Debug)]
+pub struct Forwarder {
+    url: ForwardUrl,
+    http: HttpClient,
+    breaker: Breaker,
+}
+
+impl Forwarder {
+    /// Nothing is connected yet.
+    pub fn new(url: ForwardUrl, http: HttpClient) -> Self {
+        Self { url, http, breaker: Breaker::default() }
+    }
+
+    /// Posts a callback and waits for the answer. A 2xx status has taken it, whatever becomes of its body; returns the
+    /// body of a 200, if it is JSON that came in time.
+    pub async fn post(
+        &self,
+        query: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Option<String>, ForwardError> {
+        let headers = [("content-type", "application/json"), (MARK, "1")];
+        let url = self.url.with(query);
+        let head = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
+        let response = head.map_err(|_| ForwardError::TimedOut)??;
+        match response.status() {
+            200 => {
+                let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
+                Ok(body.ok().and_then(Result::ok).and_then(json))
+            }
+            201..=299 => Ok(None),
+            status => Err(ForwardError::Status(status)),
+        }
+    }
+
+    /// The same, unless the receiver behind has let too many callbacks wait for nothing: a hanging one must not take
+    /// all of the account's concurrency.
+    pub async fn try_post(
+        &self,
+        query: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Option<String>, ForwardError> {
+        self.breaker.enter()?;
+        let result = self.post(query, body, deadline).await;
+        self.breaker.leave(matches!(&result, Err(error) if error.is_timeout()));
+        result
+    }
+}
+
+fn json(body: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(body).ok()?;
+    serde_json::from_str::<IgnoredAny>(&text).is_ok().then_some(text)
+}
+
+/// The query string of a callback that is delivered late: signed anew, because the receiver behind checks freshness
+/// too; without any sign where there is no token.
+pub fn late_query(query: &Query<'_>, token: Option<&Token>, now: SystemTime) -> String {
+    let rest = query.without(&["Sign", "RequestTime"]);
+    let Some(token) = token else {
+        return rest;
+    };
+    let request_time = to_seconds(now).to_string();
+    let separator = if rest.is_empty() { "" } else { "&" };
+    format!("{rest}{separator}RequestTime={request_time}&Sign={}", token.sign(&request_time))
+}
+
+/// A circuit breaker: after some timeouts in a row, one request an interval gets through, until one is answered.
+#[derive(Debug, Default)]
+struct Breaker(Mutex<BreakerState>);
+
+#[derive(Debug, Default)]
+struct BreakerState {
+    timeouts: u32,
+    next_probe: Option<Instant>,
+}
+
+impl Breaker {
+    fn enter(&self) -> Result<(), ForwardError> {
+        let (mut state, now) = (self.lock(), Instant::now());
+        if state.timeouts < MAX_TIMEOUTS {
+            return Ok(());
+        }
+        if state.next_probe.is_some_and(|next_probe| now < next_probe) {
+            return Err(ForwardError::Skipped);
+        }
+        state.next_probe = Some(now + PROBE_INTERVAL);
+        Ok(())
+    }
+
+    fn leave(&self, timed_out: bool) {
+        let mut state = self.lock();
+        if timed_out {
+            state.timeouts = state.timeouts.saturating_add(1);
+            state.next_probe.get_or_insert_with(|| Instant::now() + PROBE_INTERVAL);
+        } else {
+            *state = BreakerState::default();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BreakerState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why the receiver behind did not take a callback.
+#[derive(Debug, Error)]
+pub enum ForwardError {
+    /// It did not answer in time.
+    #[error("the receiver behind did not answer in time")]
+    TimedOut,
+    /// It answered with another status than 2xx.
+    #[error("the receiver behind answered {0}")]
+    Status(u16),
+    /// It was not asked, because it did not answer those before.
+    #[error("the receiver behind was not tried, as it did not answer before")]
+    Skipped,
+    /// The request failed.
+    #[error("the receiver behind failed")]
+    Failed(#[from] HttpError),
+}
+
+impl ForwardError {
+    fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Failed(error) => error.is_timeout(),
+            Self::Status(_) | Self::Skipped => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::from_millis;
+
+    #[test]
+    fn a_url_is_https_or_http_nearby() {
+        for url in [
+            "https://example.com",
+            "https://example.com:8443/hook?tenant=a",
+            "http://127.0.0.1:8080/",
+            "http://[::1]:8080/",
+            "http://localhost/",
+            "http://10.1.2.3/",
+            "http://192.168.0.1/",
+            "http://[fd00::1]/",
+        ] {
+            assert!(ForwardUrl::new(url).is_some(), "{url}");
+        }
+        for url in [
+            "",
+            "example.com",
+            "http://example.com/",
+            "http://8.8.8.8/",
+            "http://169.254.169.254/",
+            "ftp://localhost/",
+            "https://user:password@example.com/",
+            "https://example.com/#part",
+            "https:///path",
+            "/path",
+        ] {
+            assert!(ForwardUrl::new(url).is_none(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_callbacks_query_is_added_to_the_urls_own() {
+        for (url, expected) in [
+            ("https://a.b", "https://a.b?x=1"),
+            ("https://a.b/?", "https://a.b/?x=1"),
+            ("https://a.b/c?d=e", "https://a.b/c?d=e&x=1"),
+        ] {
+            assert_eq!(ForwardUrl::new(url).map(|url| url.with("x=1")).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_late_callback_is_signed_anew() {
+        let query = Query::parse("CallbackCommand=a&RequestTime=5&SdkAppid=1&Sign=old");
+        let now = from_millis(1_669_872_112_999);
+        let sign = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+        assert_eq!(
+            late_query(&query, Token::new("xxxxyyyy").as_ref(), now),
+            format!("CallbackCommand=a&SdkAppid=1&RequestTime=1669872112&Sign={sign}")
+        );
+        assert_eq!(late_query(&query, None, now), "CallbackCommand=a&SdkAppid=1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_three_timeouts_one_callback_a_second_gets_through_until_one_is_answered() {
+        let breaker = Breaker::default();
+        for _ in 0..MAX_TIMEOUTS {
+            assert!(breaker.enter().is_ok());
+            breaker.leave(true);
+        }
+        for _ in 0..3 {
+            assert!(matches!(breaker.enter(), Err(ForwardError::Skipped)));
+            tokio::time::advance(PROBE_INTERVAL).await;
+            assert!(breaker.enter().is_ok());
+            assert!(matches!(breaker.enter(), Err(ForwardError::Skipped)));
+            breaker.leave(true);
+        }
+        tokio::time::advance(PROBE_INTERVAL).await;
+        assert!(breaker.enter().is_ok());
+        breaker.leave(false);
+        for _ in 0..MAX_TIMEOUTS {
+            assert!(breaker.enter().is_ok());
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! An HTTP client for servers that are not AWS's, on the connections and TLS that the AWS clients bring.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lambda_http::http::Uri;
+
+use crate::aws::{Resolver, Trust};
+
+/// Posts to http and https URLs and keeps connections alive. It follows no redirect and retries nothing.
+///
+/// The caller sets the deadline: a request that is dropped takes its connection with it.
+pub struct HttpClient {
+    trust: Trust,
+    connect_timeout: Duration,
+    // Made with the first request that needs it, because reading the system's roots takes milliseconds.
+    https: OnceLock<Connector>,
+    http: OnceLock<Connector>,
+}
+
+impl HttpClient {
+    /// A client that trusts these roots. The timeout covers a connection's TLS handshake.
+    pub fn new(trust: Trust, connect_timeout: Duration) -> Self {
+        Self { trust, connect_timeout, https: OnceLock::new(), http: OnceLock::new() }
+    }
+
+    /// Posts a body and waits for the response's head. Headers are names and values.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response, HttpError> {
+        let connector = self.connector(url)?;
+        let mut request = HttpRequest::new(body.into());
+        request.set_method("POST").map_err(|_| HttpError::Url)?;
+        request.set_uri(url).map_err(|_| HttpError::Url)?;
+        for (name, value) in headers {
+            let added = request.headers_mut().try_append((*name).to_owned(), (*value).to_owned());
+            added.map_err(|_| HttpError::Header((*name).to_owned()))?;
+        }
+        let connection = Connection { capture: CaptureSmithyConnection::new(), busy: true };
+        request.add_extension(connection.capture.clone());
+        let response = connector.call(request).await.map_err(HttpError::Connector)?;
+        Ok(Response { response, connection: connection.idle() })
+    }
+
+    fn connector(&self, url: &str) -> Result<&Connector, HttpError> {
+        let url: Uri = url.parse().map_err(|_| HttpError::Url)?;
+        if url.host().is_none_or(str::is_empty) {
+            return Err(HttpError::Url);
+        }
+        match url.scheme_str() {
+            Some("https") => Ok(self.https.get_or_init(|| self.connect(&self.trust))),
+            Some("http") => Ok(self.http.get_or_init(|| self.connect(&Trust::none()))),
+            _ => Err(HttpError::Url),
+        }
+    }
+
+    fn connect(&self, trust: &Trust) -> Connector {
+        let (provider, context) = trust.tls();
+        let settings = HttpConnectorSettings::builder().connect_timeout(self.connect_timeout).build();
+        Connector::builder()
+            .connector_settings(settings)
+            .tls_provider(provider)
+            .tls_context(context)
+            .build_with_resolver(Resolver::default())
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
+    }
+}
+
+/// The head of a response, with a body that may be read or dropped.
+#[derive(Debug)]
+pub struct Response {
+    response: HttpResponse,
+    connection: Connection,
+}
+
+impl Response {
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// The value of a header; `None` if it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)
+    }
+
+    /// Reads the body, up to a limit.
+    pub async fn body(self, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
+        let connection = self.connection.busy();
+        let body = Limited::new(self.response.into_body(), max_bytes).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => HttpError::TooLarge { max_bytes },
+            false => HttpError::Body(error),
+        })?;
+        connection.idle();
+        Ok(body.to_bytes().into())
+    }
+}
+
+/// The connection of a request. Dropped while busy, it takes no further request.
+///
+/// HTTP/1 closes the connection of a dropped request by itself. HTTP/2 only resets the stream, and a connection that
+/// died in silence would take every further request until TCP gives it up.
+#[derive(Debug)]
+struct Connection {
+    capture: CaptureSmithyConnection,
+    busy: bool,
+}
+
+impl Connection {
+    fn idle(mut self) -> Self {
+        self.busy = false;
+        self
+    }
+
+    fn busy(mut self) -> Self {
+        self.busy = true;
+        self
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(connection) = self.capture.get().filter(|_| self.busy) {
+            connection.poison();
+        }
+    }
+}
+
+/// Why there is no response. It never shows the URL, whose query may hold a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The URL can't be used.
+    #[error("URL: expected http or https, with a host")]
+    Url,
+    /// A header can't be sent.
+    #[error("header {0:?}: expected a valid name and value")]
+    Header(String),
+    /// There is no connection, or no valid head of a response.
+    #[error("no response")]
+    Connector(#[source] ConnectorError),
+    /// The response ended before its body did.
+    #[error("the response's body ended early")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
+    /// The body is larger than the caller's limit.
+    #[error("the response's body is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+}
+
+impl HttpError {
+    /// Whether a connection was not made in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Connector(error) if error.is_timeout())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+    use super::*;
+    use crate::log::causes;
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ndate: today\r\n\r\n{}";
+
+    fn client() -> HttpClient {
+        HttpClient::new(Trust::none(), Duration::from_secs(5))
+    }
+
+    /// A server that answers every request with these bytes and closes the connection after those that say so. Its
+    /// URL, the number of its connections, and the last request.
+    async fn server(address: &str, answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let url = format!("http://{}/path?secret", listener.local_addr().unwrap());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(serve(stream, answer));
+            }
+        });
+        (url, connections)
+    }
+
+    async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &'static [u8]) {
+        let mut request = [0; 4096];
+        while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+            if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
+                return;
+            }
+            if answer.starts_with(b"HTTP/1.1 200 OK\r\nconnection: close") {
+                return;
+            }
+        }
+    }
+
+    async fn post(client: &HttpClient, url: &str) -> Result<Vec<u8>, HttpError> {
+        client.post(url, &[], b"{}").await?.body(1000).await
+    }
+
+    #[tokio::test]
+    async fn method_path_headers_and_body_arrive() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v4/path?a=b", listener.local_addr().unwrap());
+        let received = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"the body") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(OK).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let headers = [("content-type", "application/json"), ("x-twice", "1"), ("x-twice", "2")];
+        let response = client().post(&url, &headers, b"the body").await.unwrap();
+        assert_eq!((response.status(), response.header("Date")), (200, Some("today")));
+        assert_eq!(response.body(2).await.unwrap(), b"{}");
+        let request = received.await.unwrap();
+        assert!(request.starts_with("POST /v4/path?a=b HTTP/1.1\r\n"), "{request}");
+        for header in ["content-type: application/json", "x-twice: 1", "x-twice: 2", "content-length: 8"] {
+            assert!(request.contains(&format!("\r\n{header}\r\n")), "{header} in {request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_serves_many_requests() {
+        let (url, connections) = server("127.0.0.1:0", OK).await;
+        let client = client();
+        for _ in 0..3 {
+            assert_eq!(post(&client, &url).await.unwrap(), b"{}");
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_is_replaced() {
+        let close = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        let (url, connections) = server("127.0.0.1:0", close).await;
+        let client = client();
+        for _ in 0..3 {
+            assert_eq!(post(&client, &url).await.unwrap(), b"{}");
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_like_any_other() {
+        let (url, connections) = server(
+            "127.0.0.1:0",
+            b"HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+        assert_eq!(client().post(&url, &[], b"{}").await.unwrap().status(), 307);
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_an_error() {
+        let (url, _) = server("127.0.0.1:0", OK).await;
+        let response = client().post(&url, &[], b"{}").await.unwrap();
+        assert!(matches!(response.body(1).await, Err(HttpError::TooLarge { max_bytes: 1 })));
+        let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\nabcd\r\n";
+        let (url, _) = server("127.0.0.1:0", chunked).await;
+        let response = client().post(&url, &[], b"{}").await.unwrap();
+        assert!(matches!(response.body(7).await, Err(HttpError::TooLarge { max_bytes: 7 })));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_ends_early_is_an_error() {
+        let cut = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\n{}";
+        let (url, _) = server("127.0.0.1:0", cut).await;
+        assert!(matches!(post(&client(), &url).await, Err(HttpError::Body(_))));
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut sent, mut head) = (0, &b"HTTP/1.1 200 OK\r\n"[..]);
+            while stream.write_all(head).await.is_ok() {
+                (sent, head) = (sent + head.len(), b"x-more: and more\r\n");
+            }
+            sent
+        });
+        let result = timeout(Duration::from_secs(10), post(&client(), &url)).await.unwrap();
+        assert!(matches!(result, Err(HttpError::Connector(_))));
+        // What the buffers of both sockets take is added to what was read.
+        assert!(sent.await.unwrap() < 50_000_000);
+    }
+
+    #[tokio::test]
+    async fn no_error_shows_the_url() {
+        let (resets, _) = server("127.0.0.1:0", b"no HTTP").await;
+        let client = client();
+        for url in [
+            "ftp://127.0.0.1/?secret",
+            "/?secret",
+            "http://?secret",
+            "http://[::1/?secret",
+            "http://127.0.0.1:1/?secret=<",
+            "http://127.0.0.1:1/?secret",
+            "https://127.0.0.1:1/?secret",
+            "http://host.invalid/?secret",
+            resets.as_str(),
+            &resets.replace("http:", "https:"),
+        ] {
+            let error = post(&client, url).await.unwrap_err();
+            let texts = [causes(&error), format!("{error:?}"), format!("{client:?}")];
+            assert!(texts.iter().all(|text| !text.contains("secret")), "{url}: {texts:?}");
+        }
+        let header = client.post(&resets, &[("x", "secret\n")], b"").await.unwrap_err();
+        assert!(!format!("{header:?}{header}").contains("secret"));
+    }
+
+    /// Accepts TLS connections whose certificate the returned roots vouch for.
+    fn acceptor(protocol: &[u8]) -> (TlsAcceptor, Trust) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned(), "::1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key).into())
+            .unwrap();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        (TlsAcceptor::from(Arc::new(config)), Trust::Bundle(authority.pem()))
+    }
+
+    #[tokio::test]
+    async fn an_address_of_ip_version_6_is_reached_with_and_without_tls() {
+        let (url, _) = server("[::1]:0", OK).await;
+        assert!(url.starts_with("http://[::1]:"));
+        assert_eq!(post(&client(), &url).await.unwrap(), b"{}");
+
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let (acceptor, roots) = acceptor(b"http/1.1");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that refuses the certificate leaves.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream, OK).await;
+                }
+            }
+        });
+        let trusting = HttpClient::new(roots, Duration::from_secs(5));
+        assert!(trusting.https.get().is_none() && trusting.http.get().is_none(), "built before it is needed");
+        assert!(matches!(post(&client(), &url).await, Err(HttpError::Connector(_))), "an unknown authority");
+        assert_eq!(post(&trusting, &url).await.unwrap(), b"{}");
+        assert!(trusting.https.get().is_some() && trusting.http.get().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_given_up_leaves_no_connection_to_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let (acceptor, roots) = acceptor(b"h2");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                accepted.fetch_add(1, Ordering::Relaxed);
+                // Its settings and the consent to the client's, and from then on silence.
+                stream.write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0").await.unwrap();
+                stream.flush().await.unwrap();
+                tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+            }
+        });
+        let client = HttpClient::new(roots, Duration::from_secs(5));
+        for expected in 1..=2 {
+            assert!(timeout(Duration::from_millis(500), post(&client, &url)).await.is_err());
+            assert_eq!(connections.load(Ordering::Relaxed), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_accepts_ends_with_the_timeout() {
+        // The handshake is never answered.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let client = HttpClient::new(Trust::none(), Duration::from_millis(200));
+        let result = timeout(Duration::from_secs(5), post(&client, &url)).await.unwrap();
+        assert!(matches!(result, Err(HttpError::Connector(error)) if error.is_timeout()));
+    }
+}

@@ -1,0 +1,115 @@
+//! The first try of many items that are likely absent: PartiQL batches, each statement run by itself.
+//!
+//! A batch costs one request, and the write units of plain puts. Its status says nothing: each statement has a result
+//! of its own, in the order of the statements.
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, stamp};
+use crate::aws::is_transient;
+use crate::event::Attributes;
+use crate::retry::{Backoff, hedged, until};
+use crate::store::merge::Merged;
+
+/// The most statements in one batch.
+pub const BATCH_MAX_STATEMENTS: usize = 25;
+
+/// How many batches of one event are under way at once. One partition key takes 1,000 write units a second.
+const MAX_PARALLEL: usize = 4;
+
+impl Store {
+    /// Inserts items, and returns those that were refused: what is there is not known then.
+    pub(super) async fn insert<'a>(
+        &self,
+        mut writes: Vec<Write<'a>>,
+        deadline: Instant,
+    ) -> Result<Vec<Write<'a>>, StoreError> {
+        let mut batches = Vec::new();
+        while !writes.is_empty() {
+            let rest = writes.split_off(writes.len().min(BATCH_MAX_STATEMENTS));
+            batches.push(self.insert_batch(std::mem::replace(&mut writes, rest), deadline));
+        }
+        let refused: Vec<Vec<Write<'a>>> =
+            stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
+        Ok(refused.into_iter().flatten().collect())
+    }
+
+    async fn insert_batch<'a>(
+        &self,
+        writes: Vec<Write<'a>>,
+        deadline: Instant,
+    ) -> Result<Vec<Write<'a>>, StoreError> {
+        let mut pending = Vec::with_capacity(writes.len());
+        for mut write in writes {
+            let (item, revision) = stamp(write.key.write(write.said, None), write.said);
+            let merged = Merged::News { facts: write.said.clone(), is_new_life: false };
+            (write.seen, write.own) = (Seen::Unknown, Some(Own { revision, merged }));
+            pending.push((write, self.statement(item)?));
+        }
+        let (mut refused, mut backoff) = (Vec::new(), Backoff::default());
+        loop {
+            let codes = self.execute(&pending, deadline).await?;
+            let mut again = Vec::new();
+            for ((write, statement), code) in pending.into_iter().zip(codes) {
+                match code {
+                    None => {}
+                    // Perhaps by our own write, whose answer was lost.
+                    Some(ErrorCode::DuplicateItem) => refused.push(write),
+                    Some(code) if is_passing(&code) => again.push((write, statement)),
+                    Some(code) => return Err(StoreError::Refused(code.as_str().to_owned())),
+                }
+            }
+            if again.is_empty() {
+                return Ok(refused);
+            }
+            pending = again;
+            backoff.wait().await;
+        }
+    }
+
+    /// Runs a batch; the error code of each statement, in their order.
+    async fn execute(
+        &self,
+        pending: &[(Write<'_>, BatchStatementRequest)],
+        deadline: Instant,
+    ) -> Result<Vec<Option<ErrorCode>>, StoreError> {
+        let statements: Vec<_> = pending.iter().map(|(_, statement)| statement.clone()).collect();
+        let attempt = async || {
+            self.client.batch_execute_statement().set_statements(Some(statements.clone())).send().await
+        };
+        let answer = until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?;
+        let results = answer.responses.unwrap_or_default();
+        if results.len() != pending.len() {
+            return Err(StoreError::Incomplete { expected: pending.len(), found: results.len() });
+        }
+        let code = |error: aws_sdk_dynamodb::types::BatchStatementError| {
+            error.code.unwrap_or_else(|| ErrorCode::from("none"))
+        };
+        Ok(results.into_iter().map(|result| result.error.map(code)).collect())
+    }
+
+    /// Puts an item if there is none. The names are this program's own; every value is a parameter.
+    fn statement(&self, item: Attributes) -> Result<BatchStatementRequest, StoreError> {
+        let (names, values): (Vec<String>, Vec<AttributeValue>) = item.into_iter().unzip();
+        let entries: Vec<String> = names.iter().map(|name| format!("'{name}':?")).collect();
+        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", self.table_name, entries.join(","));
+        let statement = BatchStatementRequest::builder().statement(text).set_parameters(Some(values)).build();
+        statement.map_err(|error| StoreError::Refused(error.to_string()))
+    }
+}
+
+/// Whether a statement that failed like this may succeed if it is sent again.
+fn is_passing(code: &ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InternalServerError
+            | ErrorCode::ProvisionedThroughputExceeded
+            | ErrorCode::RequestLimitExceeded
+            | ErrorCode::ThrottlingError
+            | ErrorCode::TransactionConflict
+    )
+}
