@@ -2,6 +2,8 @@
 
 CARGO_MACHETE_VERSION := 0.9.2
 TOOLS := .tools
+# Where cargo builds, and where everything else goes that is built.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Of the zip file with the function webhook.
 ZIP_MAX_BYTES := 2500000
 
@@ -9,15 +11,17 @@ ZIP_MAX_BYTES := 2500000
 ARCHITECTURE ?= arm64
 HOST_ARCHITECTURE := $(patsubst aarch64,arm64,$(shell uname -m))
 TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
+# The functions as they are deployed, and a copy of the template beside them.
+LAMBDA_DIR = $(TARGET_DIR)/lambda/$(ARCHITECTURE)
 
-# cargo-lambda, zig and sam, from the local environment.
+# cargo-lambda, zig, sam and boto3, from the local environment.
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
 # The benchmark, a workspace of its own.
-BENCH := --manifest-path bench/Cargo.toml --target-dir target/bench --locked
+BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run console screenshots test soak check check-size events bench build sam-build deploy verify e2e
+.PHONY: help run console screenshots test soak check check-size events bench build deploy outputs verify put-back e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,7 +33,7 @@ console: ## Shows a deployed table on a page of this machine, read-only: TABLE_N
 	@cargo run --locked --quiet --package chat-groups-dev --bin console
 
 test: ## Runs all tests
-	cargo test --locked
+	cargo test --locked --workspace
 
 soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
 	cargo build --locked --release --bins
@@ -48,24 +52,28 @@ check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	cargo clippy $(BENCH) --workspace -- -D warnings
 	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 
-build: $(TOOLS)/aws/installed ## Builds both functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
+build: $(TOOLS)/aws/installed ## Builds the functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
 	rustup target add $(TARGET)
-	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir target/lambda/$(ARCHITECTURE)
+	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir $(LAMBDA_DIR)
+	sed 's/CodeUri: . # make build: /CodeUri: /' template.yaml > $(LAMBDA_DIR)/template.yaml
 
 check-size: ## Checks the zipped size of the webhook that `make build` made; ARCHITECTURE=x86_64 instead of arm64
-	@python3 -m zipfile -c target/lambda/$(ARCHITECTURE).zip target/lambda/$(ARCHITECTURE)/webhook/bootstrap
-	@size=$$(wc -c < target/lambda/$(ARCHITECTURE).zip) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
+	@python3 -m zipfile -c $(LAMBDA_DIR).zip $(LAMBDA_DIR)/webhook/bootstrap
+	@size=$$(wc -c < $(LAMBDA_DIR).zip) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
 		test "$$size" -gt 0 && test "$$size" -le $(ZIP_MAX_BYTES)
 
-sam-build: $(TOOLS)/aws/installed
-	rustup target add $(TARGET)
-	$(WITH_TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+# An ARCHITECTURE that nobody has set stays as deployed before.
+deploy: $(TOOLS)/aws/installed ## Builds and deploys to AWS; asks for the SdkAppid and the secret's name
+	@$(WITH_TOOLS) ARCHITECTURE=$(if $(filter-out file,$(origin ARCHITECTURE)),$(ARCHITECTURE)) tools/deploy
 
-deploy: sam-build ## Deploys to AWS; asks for the SdkAppid and the secret's name
-	@$(WITH_TOOLS) ARCHITECTURE=$(ARCHITECTURE) tools/deploy
+outputs: $(TOOLS)/aws/installed ## Prints the deployed stack's outputs as shell variables
+	@$(WITH_TOOLS) tools/outputs
 
-verify: ## Checks a deployment: URL=… TOKEN=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
+verify: ## Checks a deployment: URL=… TOKEN_FILE=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
 	@cargo run --locked --quiet --package chat-groups-dev --bin verify
+
+put-back: ## Puts lost events, LINES=… of the log, and dead letters back into their queues
+	@cargo run --locked --quiet --package chat-groups-dev --bin put-back
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
 	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
@@ -82,7 +90,7 @@ bench: ## Measures webhook beside an empty function and the usual one: BENCHMARK
 	cargo build $(BENCH) --release --package floor
 	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		floor=target/bench/release/floor usual=target/bench/usual/usual webhook=target/release/webhook
+		floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt
@@ -91,4 +99,4 @@ $(TOOLS)/%/installed: tools/%.txt
 	touch $@
 
 $(TOOLS)/bin/cargo-machete:
-	cargo install cargo-machete --locked --version $(CARGO_MACHETE_VERSION) --root $(TOOLS) --target-dir target/tools
+	cargo install cargo-machete --locked --version $(CARGO_MACHETE_VERSION) --root $(TOOLS) --target-dir $(TARGET_DIR)/tools

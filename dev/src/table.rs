@@ -6,7 +6,9 @@ use std::path::Path;
 use dynoxide::Database;
 use dynoxide::actions::create_table::CreateTableRequest;
 use dynoxide::actions::list_tables::ListTablesRequest;
+use dynoxide::actions::update_time_to_live::UpdateTimeToLiveRequest;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// The name of the local table; in AWS it is CloudFormation's choice.
 pub const TABLE_NAME: &str = "groups";
@@ -24,7 +26,7 @@ struct Template {
 struct Resource {
     r#type: String,
     #[serde(default)]
-    properties: serde_json::Value,
+    properties: Value,
 }
 
 /// Creates the table in a database that does not have it yet.
@@ -33,21 +35,30 @@ pub fn create_table(database: &Database) -> Result<(), String> {
     if tables.table_names.iter().any(|name| name == TABLE_NAME) {
         return Ok(());
     }
-    database.create_table(table_definition()?).map(drop).map_err(|error| error.to_string())
+    let properties = table_properties()?;
+    let time_to_live = json!({
+        "TableName": TABLE_NAME, "TimeToLiveSpecification": properties["TimeToLiveSpecification"],
+    });
+    database.create_table(create_request(properties)?).map_err(|error| error.to_string())?;
+    let time_to_live: UpdateTimeToLiveRequest =
+        serde_json::from_value(time_to_live).map_err(|error| format!("template.yaml: {error}"))?;
+    database.update_time_to_live(time_to_live).map(drop).map_err(|error| error.to_string())
 }
 
-fn table_definition() -> Result<CreateTableRequest, String> {
+/// The table's properties as CloudFormation names them.
+fn table_properties() -> Result<Value, String> {
     let template: Template =
         serde_saphyr::from_str(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
-    let table = template
-        .resources
-        .into_values()
-        .find(|resource| resource.r#type == "AWS::DynamoDB::Table")
-        .ok_or("template.yaml: expected an AWS::DynamoDB::Table")?;
-    let mut properties = table.properties;
+    let table = template.resources.into_values().find(|resource| resource.r#type == "AWS::DynamoDB::Table");
+    Ok(table.ok_or("template.yaml: expected an AWS::DynamoDB::Table")?.properties)
+}
+
+/// The same as CreateTable names them. Time to live is a request of its own; nobody reads the stream here, and it would
+/// keep every change for good.
+fn create_request(mut properties: Value) -> Result<CreateTableRequest, String> {
     properties["TableName"] = TABLE_NAME.into();
-    // CloudFormation's names are those of CreateTable, except for this one.
-    properties["SSESpecification"] = serde_json::json!({ "Enabled": true });
+    properties["SSESpecification"] = json!({ "Enabled": true });
+    properties["StreamSpecification"] = Value::Null;
     serde_json::from_value(properties).map_err(|error| format!("template.yaml: {error}"))
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -30,7 +31,8 @@ class Function:
         self.address = f"127.0.0.1:{free_port()}"
         self.log = tempfile.TemporaryFile("w+")
         command = [EMULATOR, "--runtime-interface-emulator-address", self.address]
-        command += ["--runtime-api-address", f"127.0.0.1:{free_port()}", bootstrap, "bootstrap"]
+        self.runtime_api = f"127.0.0.1:{free_port()}"
+        command += ["--runtime-api-address", self.runtime_api, bootstrap, "bootstrap"]
         path = {"PATH": os.environ["PATH"]}
         self.process = subprocess.Popen(
             command, env=path | env, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
@@ -58,6 +60,17 @@ class Function:
         url = f"http://{self.address}/2015-03-31/functions/function/invocations"
         with urllib.request.urlopen(url, json.dumps(event).encode(), timeout=60) as response:
             return json.load(response)
+
+    def peak_memory(self):
+        """The most memory that the function's process has had, in MB."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"AWS_LAMBDA_RUNTIME_API={self.runtime_api}" in (folder / "environ").read_text():
+                    return int(re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text()).group(1)) / 1024
+            except OSError:
+                # Another user's, or gone.
+                continue
+        raise RuntimeError("the function does not run")
 
     def output(self):
         self.log.seek(0)

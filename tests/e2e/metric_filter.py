@@ -3,7 +3,7 @@
 import operator
 import re
 
-COMPARISON = re.compile(r'\$\.(\w+) (=|!=|>=|IS) ("[^"]*"|TRUE|[\d.]+)')
+COMPARISON = re.compile(r'\$\.(\w+) (=|!=|>=|IS) ("[^"]*"|TRUE|FALSE|[\d.]+)')
 OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "IS": operator.is_}
 
 
@@ -19,7 +19,8 @@ def compare(comparison, line):
         return False
     if text == '"*"':
         return isinstance(line[field], str)
-    expected = True if text == "TRUE" else text.strip('"') if text.startswith('"') else float(text)
+    booleans = {"TRUE": True, "FALSE": False}
+    expected = booleans[text] if text in booleans else text.strip('"') if text.startswith('"') else float(text)
     if type(expected) is float and isinstance(line[field], (bool, str)):
         return False
     return OPERATORS[sign](line[field], expected)

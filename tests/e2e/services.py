@@ -13,7 +13,7 @@ import boto3
 import requests
 from moto.server import ThreadedMotoServer
 
-from template import ROOT, of_type, target
+from template import TARGET, of_type, target
 
 # moto's server would report every request.
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -31,7 +31,7 @@ class LocalRun:
         self.folder = tempfile.TemporaryDirectory()
         env = os.environ | {"PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
-            [ROOT / "target/debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
+            [TARGET / "debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
         self.page_url = self.printed(r"^Page\s+(\S+)")
         self.url = self.printed(r"^Receiver\s+(\S+)")
@@ -83,40 +83,65 @@ class Queues:
         self.endpoint = f"http://{host}:{port}"
         self.client = boto3.client("sqs", endpoint_url=self.endpoint, **CREDENTIALS)
         defined = of_type(template, "AWS::SQS::Queue")
-        policy = dict(defined["RetryQueue"]["RedrivePolicy"])
-        dead_letters = self.create(target(policy["deadLetterTargetArn"]), {})
-        arn = self.client.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
-        policy["deadLetterTargetArn"] = arn["Attributes"]["QueueArn"]
-        retry = self.create("RetryQueue", {"RedrivePolicy": json.dumps(policy)})
-        self.urls = {"RetryQueue": retry, "DeadLetterQueue": dead_letters}
+        self.urls = {name: self.create(name, {}) for name, queue in defined.items() if "RedrivePolicy" not in queue}
+        for name, queue in defined.items():
+            if policy := queue.get("RedrivePolicy"):
+                arn = self.arn(target(policy["deadLetterTargetArn"]))
+                policy = json.dumps(policy | {"deadLetterTargetArn": arn})
+                self.urls[name] = self.create(name, {"RedrivePolicy": policy})
 
     def create(self, name, attributes):
         return self.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
+    def arn(self, name):
+        asked = {"QueueUrl": self.urls[name], "AttributeNames": ["QueueArn"]}
+        return self.client.get_queue_attributes(**asked)["Attributes"]["QueueArn"]
+
+    def send(self, name, body):
+        self.client.send_message(QueueUrl=self.urls[name], MessageBody=body)
+
+    def delete(self, name, message):
+        self.client.delete_message(QueueUrl=self.urls[name], ReceiptHandle=message["ReceiptHandle"])
+
+    def deliver(self, name, function):
+        """What Lambda does with a queue: hands a batch to a function and deletes what has not failed."""
+        messages = self.receive(name)
+        if not messages:
+            return None
+        records = [{"messageId": message["MessageId"], "body": message["Body"]} for message in messages]
+        response = function.invoke({"Records": records})
+        failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
+        for message in messages:
+            if message["MessageId"] not in failed:
+                self.delete(name, message)
+        return len(messages), len(failed)
+
     def receive(self, name="RetryQueue"):
-        """All messages, which stay visible."""
+        """Up to ten messages, which stay visible."""
         request = {"QueueUrl": self.urls[name], "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}
         return self.client.receive_message(**request).get("Messages", [])
 
     def clear(self):
-        for name, url in self.urls.items():
-            for message in self.receive(name):
-                self.client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        for name in self.urls:
+            while messages := self.receive(name):
+                for message in messages:
+                    self.delete(name, message)
 
     def stop(self):
         self.server.stop()
 
 
-def environment(template, function, local_run, queues):
+def environment(template, function, local_run, queues, **parameters):
     """A function's environment as the template sets it, with what stands in for AWS."""
     standing_in = {
         "Table": TABLE,
         "SdkAppId": SDK_APP_ID,
-        "RetryQueue": queues.urls["RetryQueue"],
         "DeployedAt": "now",
         # The events' RequestTime is of 2022; that of the stale one is of 1970.
         "MaxRequestAgeSeconds": "1000000000",
     }
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
+    standing_in = defaults | standing_in | queues.urls | parameters
     variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
     env = {
         name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
@@ -127,4 +152,5 @@ def environment(template, function, local_run, queues):
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_ENDPOINT_URL_DYNAMODB": local_run.dynamodb_url,
         "AWS_ENDPOINT_URL_SQS": queues.endpoint,
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": queues.endpoint,
     }

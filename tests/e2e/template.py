@@ -9,13 +9,16 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).parents[2]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 PARAMETERS = {"SdkAppId": "1400000001", "CallbackTokenSecret": "chat-groups/token", "Architecture": "arm64"}
 
 
 def transformed():
     template = yaml_parse((ROOT / "template.yaml").read_text())
-    # What `sam package` would put there.
-    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    for resource in template["Resources"].values():
+        if "CodeUri" in resource.get("Properties", {}):
+            # What `sam package` would put there.
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
     session = boto3.Session(region_name="eu-west-1")
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
     return Translator({}, Parser(), boto_session=session).translate(template, dict(PARAMETERS))

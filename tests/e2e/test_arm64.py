@@ -8,12 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from emulator import Function
+from harness import STORED, body_of, event, keys_of
 from services import LocalRun, Queues, environment
-from template import ROOT, transformed
-from test_functions import STORED, body_of, event, keys_of
+from template import TARGET, transformed
 
 SYSROOT = Path("/usr/aarch64-linux-gnu")
-ARM64 = ROOT / "target/lambda/arm64/webhook/bootstrap"
+ARM64 = TARGET / "lambda/arm64/webhook/bootstrap"
 EMULATED = shutil.which("qemu-aarch64") and SYSROOT.exists()
 
 

@@ -16,7 +16,7 @@ import requests
 
 from browser import PATIENCE, Browser
 from services import CREDENTIALS, SDK_APP_ID, TABLE, TOKEN, LocalRun
-from template import ROOT
+from template import TARGET
 
 MARKUP = '<img src=x onerror="window.hit=1"><b>&amp;</b>'
 COMMANDS = [
@@ -442,7 +442,7 @@ class Console(PageTest):
 
     def start(self, endpoint, **changes):
         env = self.environment(endpoint, **changes)
-        console = subprocess.Popen([ROOT / "target/debug/console"], env=env, stdout=subprocess.PIPE, text=True)
+        console = subprocess.Popen([TARGET / "debug/console"], env=env, stdout=subprocess.PIPE, text=True)
         self.addCleanup(console.stdout.close)
         self.addCleanup(console.wait)
         self.addCleanup(console.kill)
@@ -453,7 +453,7 @@ class Console(PageTest):
     def failure(self, **changes):
         """What a console says that does not start."""
         env = self.environment(self.local_run.dynamodb_url, **changes)
-        ran = subprocess.run([ROOT / "target/debug/console"], env=env, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run([TARGET / "debug/console"], env=env, capture_output=True, text=True, timeout=60)
         self.assertEqual(ran.returncode, 1)
         return ran.stderr
 

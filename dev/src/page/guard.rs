@@ -75,3 +75,20 @@ fn is_loopback(host: &str) -> bool {
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_a_loopback_address_is_one() {
+        for host in ["localhost", "LocalHost:1", "127.0.0.1:8789", "127.8.9.10", "[::1]:8789", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in
+            ["", "@", "localhost.example", "127.0.0.1.example", "0.0.0.0", "10.0.0.1", "[::]", "[fe80::1]"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

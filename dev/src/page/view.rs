@@ -202,3 +202,56 @@ fn json(value: &AttributeValue) -> Value {
         other => json!(format!("{other:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: u64 = 2_000;
+
+    fn item(sk: &str, numbers: &[(&str, u64)]) -> Attributes {
+        let texts = [("pk", "1#g"), ("sk", sk)];
+        let texts = texts.map(|(name, text)| (name.to_owned(), AttributeValue::S(text.to_owned())));
+        let numbers =
+            numbers.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::N(value.to_string())));
+        texts.into_iter().chain(numbers).collect()
+    }
+
+    #[test]
+    fn members_are_those_of_the_present_life_who_have_not_left() {
+        let shown = group(&[
+            item(GROUP_SK, &[("event_time", CREATED)]),
+            item("MEMBER#early", &[("event_time", CREATED - 1)]),
+            item("MEMBER#founder", &[("event_time", CREATED)]),
+            item("MEMBER#gone", &[("event_time", CREATED + 2), ("left_at", CREATED + 2)]),
+            item("MEMBER#gone-before", &[("event_time", CREATED - 1), ("left_at", CREATED - 1)]),
+            item("MEMBER#joined", &[("event_time", CREATED + 1)]),
+            item("MEMBER#spoken-of", &[]),
+        ]);
+        assert_eq!((&shown["row"]["state"], &shown["row"]["members"]), (&json!("there"), &json!(2)));
+        let named =
+            |name: &str| shown["members"].as_array().into_iter().flatten().map(|m| m[name].clone()).collect();
+        let (accounts, left): (Vec<Value>, Vec<Value>) = (named("account"), named("left"));
+        assert_eq!(accounts, ["founder", "gone", "joined"]);
+        assert_eq!(left, [Value::Null, json!(CREATED + 2), Value::Null]);
+    }
+
+    #[test]
+    fn a_destroyed_group_shows_no_members_and_one_without_creation_is_unannounced() {
+        let member = item("MEMBER#a", &[("event_time", CREATED)]);
+        let destroyed = item(GROUP_SK, &[("event_time", CREATED), ("destroyed_at", CREATED + 1)]);
+        let shown = group(&[destroyed, member.clone()]);
+        assert_eq!((&shown["row"]["state"], &shown["members"]), (&json!("destroyed"), &json!([])));
+        assert_eq!(row_of(&[item(GROUP_SK, &[])])["state"], "unannounced");
+        assert_eq!(row_of(&[member])["state"], "unannounced");
+        assert_eq!(row_of(&[])["state"], "absent");
+    }
+
+    #[test]
+    fn a_number_that_javascript_would_round_stays_text() {
+        let number = |digits: &str| json(&AttributeValue::N(digits.to_owned()));
+        assert_eq!(number("9007199254740991"), json!(9_007_199_254_740_991_i64));
+        assert_eq!(number("9007199254740992"), json!("9007199254740992"));
+        assert_eq!(number("-1.50"), json!("-1.50"));
+    }
+}

@@ -1,0 +1,144 @@
+//! `make put-back`: puts lost events and dead letters back into the queues that `redrive` reads.
+
+mod lines;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use chat_groups::{Aws, AwsSettings, Timeouts, causes, from_millis, rfc3339};
+use lines::Lost;
+use serde_json::Value;
+
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(20) };
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How long a dead letter is hidden from others while it is moved.
+const VISIBILITY_SECONDS: i32 = 120;
+
+/// Long polling asks all of SQS's servers: an empty answer means an empty queue.
+const WAIT_SECONDS: i32 = 2;
+
+/// A queue that `redrive` reads, and where its messages end that fail for too long.
+struct Queue {
+    name: &'static str,
+    url: String,
+    dead_letters_url: String,
+}
+
+/// What became of everything.
+#[derive(Default)]
+struct Tally {
+    lost_events: usize,
+    dead_letters: usize,
+    without_body: usize,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut tally = Tally::default();
+    let result = put_back(&mut tally).await;
+    println!("\n{} lost events and {} dead letters put back", tally.lost_events, tally.dead_letters);
+    match result {
+        Ok(()) if tally.without_body == 0 => ExitCode::SUCCESS,
+        Ok(()) => {
+            println!("{} can't be put back, because the log does not hold their bodies", tally.without_body);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {}; the rest is where it was", causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+    let retry = Queue {
+        name: "retry queue",
+        url: setting("RETRY_QUEUE_URL")?,
+        dead_letters_url: setting("DEAD_LETTER_QUEUE_URL")?,
+    };
+    let forward = Queue {
+        name: "forward queue",
+        url: setting("FORWARD_QUEUE_URL")?,
+        dead_letters_url: setting("FORWARD_DEAD_LETTER_QUEUE_URL")?,
+    };
+    let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).sqs(TIMEOUTS);
+    let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS);
+    let client = Client::from_conf(client.config().to_builder().retry_config(retries).build());
+
+    // All lines are read before the first event is sent.
+    let lost = match std::env::var("LINES").ok().filter(|path| !path.is_empty()) {
+        Some(path) => lines::read(&path)?,
+        None => Vec::new(),
+    };
+    for event in lost {
+        match event {
+            Lost::Event(event) => {
+                let queue = if event["pending"] == "forward" { &forward } else { &retry };
+                send(&client, queue, &lines::to_message(&event)?).await?;
+                tally.lost_events += 1;
+                println!("lost event   {} -> {}", described(&event), queue.name);
+            }
+            Lost::WithoutBody(command) => {
+                tally.without_body += 1;
+                println!("lost event   {command} -> nowhere: the log holds no body");
+            }
+        }
+    }
+    for queue in [&retry, &forward] {
+        let moved = move_dead_letters(&client, queue, tally).await;
+        moved.map_err(|error| format!("dead letters of the {}: {}", queue.name, causes(error.as_ref())))?;
+    }
+    Ok(())
+}
+
+async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {
+    let sent = client.send_message().queue_url(&queue.url).message_body(message).send().await;
+    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, causes(&error)))
+}
+
+/// Sends each dead letter to its queue and deletes it then: interrupted, it may be in both, which does no harm.
+async fn move_dead_letters(client: &Client, queue: &Queue, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+    loop {
+        let receive = client.receive_message().queue_url(&queue.dead_letters_url).max_number_of_messages(10);
+        let received =
+            receive.visibility_timeout(VISIBILITY_SECONDS).wait_time_seconds(WAIT_SECONDS).send().await?;
+        if received.messages().is_empty() {
+            return Ok(());
+        }
+        for message in received.messages() {
+            let body = message.body().unwrap_or_default();
+            send(client, queue, body).await?;
+            let handle = message.receipt_handle().unwrap_or_default();
+            client.delete_message().queue_url(&queue.dead_letters_url).receipt_handle(handle).send().await?;
+            tally.dead_letters += 1;
+            let event = serde_json::from_str(body).unwrap_or_default();
+            println!("dead letter  {} -> {}", described(&event), queue.name);
+        }
+    }
+}
+
+/// What a queue message is about, without anything that a user wrote.
+fn described(message: &Value) -> String {
+    let query = message["query"].as_str().unwrap_or_default();
+    let parameter = |name: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let received_at = message["received_at"].as_u64().map(|millis| rfc3339(from_millis(millis)));
+    format!(
+        "{}, received {}",
+        parameter("CallbackCommand").as_deref().unwrap_or("(no command)"),
+        received_at.as_deref().unwrap_or("(no time)")
+    )
+}
+
+fn setting(name: &str) -> Result<String, String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.ok_or_else(|| {
+        format!("{name} is missing; `eval \"$(make -s outputs)\"` sets it from the stack's outputs")
+    })
+}

@@ -1,0 +1,100 @@
+"""What the tests of the functions share: the release binaries under the emulator, with table and queues."""
+
+import base64
+import json
+import unittest
+
+from emulator import MACHINE, Function
+from metric_filter import matches
+from services import LocalRun, Queues, environment
+from template import ROOT, TARGET, of_type, target, transformed
+
+STORED = (200, 0, "stored")
+
+
+def event(name):
+    return json.loads((ROOT / f"events/{name}.json").read_text())
+
+
+def body_of(event):
+    body = event["body"]
+    return json.loads(base64.b64decode(body) if event["isBase64Encoded"] else body)
+
+
+def keys_of(body):
+    pk = f"1400000001#{body['GroupId']}"
+    return {(pk, "GROUP")} | {(pk, f"MEMBER#{member['Member_Account']}") for member in body["MemberList"]}
+
+
+def bootstrap(name):
+    return TARGET / f"lambda/{MACHINE}/{name}/bootstrap"
+
+
+# What each filter should count, said without its pattern.
+COUNTED = {
+    "WebhookLog": {
+        "Callbacks": lambda line: True,
+        "Forwards": lambda line: line.get("forward") is not None,
+        "Duration": lambda line: True,
+        "ColdStarts": lambda line: line["cold_start"],
+        "Unreadable": lambda line: line["error_code"] == 120001,
+        "Refused": lambda line: line["error_code"] in {120003, 120004, 120006},
+    },
+    "RedriveLog": {"Redriven": lambda line: True},
+    "ReconcileLog": {
+        "Reconciles": lambda line: True,
+        "Finished": lambda line: line["outcome"] == "reconciled" and line["finished"] and not line["dry_run"],
+    }
+    | {
+        metric: lambda line: line["outcome"] == "reconciled" and not line["dry_run"]
+        for metric in (
+            "GroupsAdded GroupsChanged GroupsDestroyed MembersAdded MembersRemoved MembersChanged".split()
+        )
+    },
+}
+
+
+class FunctionCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.template = transformed()
+        cls.local_run = LocalRun()
+        cls.addClassCleanup(cls.local_run.stop)
+        cls.queues = Queues(cls.template)
+        cls.addClassCleanup(cls.queues.stop)
+
+    def setUp(self):
+        self.local_run.clear()
+        self.queues.clear()
+
+    def function(self, name, parameters={}, **changed):
+        """A function with the template's environment, its parameters and some variables changed."""
+        env = environment(self.template, name.capitalize(), self.local_run, self.queues, **parameters)
+        return Function(bootstrap(name), env | changed)
+
+    def stored_keys(self):
+        return {(item["pk"]["S"], item["sk"]["S"]) for item in self.local_run.items()}
+
+    def answer(self, function, event):
+        response = function.invoke(event)
+        answer = json.loads(response["body"])
+        self.assertEqual(set(answer), {"ActionStatus", "ErrorInfo", "ErrorCode"})
+        self.assertEqual(answer["ActionStatus"], "OK" if response["statusCode"] == 200 else "FAIL")
+        return response["statusCode"], answer["ErrorCode"], function.lines()[-1]["outcome"]
+
+    def metrics_take(self, lines, log):
+        """The filters on a log find their fields in what was really written, and count what they should."""
+        counts = {}
+        for properties in of_type(self.template, "AWS::Logs::MetricFilter").values():
+            if target(properties["LogGroupName"]) != log:
+                continue
+            metric = properties["MetricTransformations"][0]
+            found = [line for line in lines if matches(properties["FilterPattern"], line)]
+            counts[metric["MetricName"]] = len(found)
+            value = metric["MetricValue"]
+            if value.startswith("$."):
+                self.assertTrue(all(isinstance(line[value[2:]], (float, int)) for line in found))
+            for dimension in metric.get("Dimensions", []):
+                self.assertTrue(all(isinstance(line[dimension["Value"][2:]], str) for line in found))
+        expected = {name: sum(map(counted, lines)) for name, counted in COUNTED[log].items()}
+        self.assertEqual(counts, expected)
