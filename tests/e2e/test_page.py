@@ -26,8 +26,8 @@ COMMANDS = [
 INSTALLED = shutil.which("chromium") and shutil.which("chromedriver")
 # Seconds from a callback's arrival to its line; a bound for a busy machine, not the figure itself.
 LINE_WITHIN = 0.5
-# Milliseconds between two frames while 10,000 groups scroll, at the 95th percentile; the same.
-FRAME_WITHIN = 50
+# Milliseconds of CPU for a frame while 10,000 groups scroll by, 3,000 pixels a frame; the same.
+WORK_WITHIN = 30
 
 
 def now():
@@ -352,11 +352,14 @@ class TenThousand(PageTest):
         }
         return {name: {"S": text} for name, text in texts.items()} | {"event_time": {"N": str(event_time)}}
 
-    def test_ten_thousand_groups_scroll_smoothly(self):
-        began = time.monotonic()
-        self.open()
-        self.browser.wait_for_text("#groups-status", "10,001 groups.")
-        listed = time.monotonic() - began
+    def work(self):
+        """Seconds of CPU that the page's main thread has used: what else the machine does counts for nothing."""
+        self.browser.devtools("Performance.enable", timeDomain="threadTicks")
+        metrics = self.browser.devtools("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+    def scroll(self):
+        """From top to bottom in three seconds: the 95th percentile and the most between two frames, in ms."""
         frames = self.browser.run("""
             const list = document.querySelector("#groups-rows");
             const [frames, start] = [[], performance.now()];
@@ -367,12 +370,21 @@ class TenThousand(PageTest):
                 else resolve(frames);
             }))""")
         gaps = sorted(after - before for before, after in zip(frames, frames[1:]))
-        slow = gaps[int(len(gaps) * 0.95)]
+        return gaps[int(len(gaps) * 0.95)], gaps[-1], len(gaps)
+
+    def test_ten_thousand_groups_scroll_smoothly(self):
+        began = time.monotonic()
+        self.open()
+        self.browser.wait_for_text("#groups-status", "10,001 groups.")
+        listed = time.monotonic() - began
+        before = self.work()
+        slow, slowest, frames = self.scroll()
+        work = (self.work() - before) * 1000 / frames
         print(
-            f"10,000 groups: listed in {listed:.1f} s; scrolling from top to bottom in 3 s: {len(gaps)} frames, "
-            f"95 % within {slow:.1f} ms, slowest {gaps[-1]:.1f} ms", flush=True,
+            f"10,000 groups: listed in {listed:.1f} s; scrolling from top to bottom in 3 s: {frames} frames, "
+            f"95 % within {slow:.1f} ms, slowest {slowest:.1f} ms; {work:.1f} ms of work for each", flush=True,
         )
-        self.assertLess(slow, FRAME_WITHIN)
+        self.assertLess(work, WORK_WITHIN)
         self.assertLess(self.browser.run("return document.querySelectorAll('#groups-rows tr').length"), 60)
         shown = "return [...document.querySelectorAll('#groups-rows .id')].map((id) => id.innerText)"
         self.browser.wait(f"{shown}.length > 5")
