@@ -21,13 +21,16 @@ WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check check-size events bench build deploy outputs verify put-back e2e
+.PHONY: help run console screenshots test soak check check-size events bench build deploy outputs verify put-back e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-run: ## Runs the receiver on loopback and sends it the vendor's sample; ONCE=1 ends after that
+run: ## Runs the receiver and a page on loopback and sends it the vendor's sample; ONCE=1 ends after that
 	cargo run --locked --quiet --package chat-groups-dev --bin local
+
+console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
+	@cargo run --locked --quiet --package chat-groups-dev --bin console
 
 test: ## Runs all tests
 	cargo test --locked --workspace
@@ -77,6 +80,10 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release bina
 	$(MAKE) build check-size ARCHITECTURE=arm64
 	cargo build --locked --package chat-groups-dev --bins
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
+
+screenshots: $(TOOLS)/aws/installed ## Remakes the pictures of the page in docs/; takes Chromium and its driver
+	cargo build --locked --package chat-groups-dev --bins
+	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
 	cargo build --locked --release --bin webhook

@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod function;
+pub mod page;
 pub mod proxy;
 pub mod queue;
 pub mod samples;

@@ -1,13 +1,16 @@
 """What the functions talk to: the embedded DynamoDB of the local run, and moto's SQS."""
 
+import hashlib
 import json
 import logging
 import os
 import re
 import subprocess
 import tempfile
+import time
 
 import boto3
+import requests
 from moto.server import ThreadedMotoServer
 
 from template import TARGET, of_type, target
@@ -16,6 +19,7 @@ from template import TARGET, of_type, target
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 TOKEN = "xxxxyyyy"
+SDK_APP_ID = "1400000001"
 TABLE = "groups"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-1"}
 
@@ -25,10 +29,11 @@ class LocalRun:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        env = os.environ | {"PORT": "0", "DYNAMODB_PORT": "0"}
+        env = os.environ | {"PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
             [TARGET / "debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
+        self.page_url = self.printed(r"^Page\s+(\S+)")
         self.url = self.printed(r"^Receiver\s+(\S+)")
         self.dynamodb_url = self.printed(r"^DynamoDB\s+(\S+)")
         self.printed("(Serving until)")
@@ -39,6 +44,20 @@ class LocalRun:
             if found := re.search(pattern, line):
                 return found.group(1)
         raise RuntimeError("the local run ended")
+
+    def post(self, command, body):
+        """A callback as Chat sends it."""
+        seconds = str(int(time.time()))
+        query = {
+            "CallbackCommand": command,
+            "ClientIP": "203.0.113.7",
+            "OptPlatform": "iOS",
+            "RequestTime": seconds,
+            "SdkAppid": SDK_APP_ID,
+            "Sign": hashlib.sha256((TOKEN + seconds).encode()).hexdigest(),
+            "contenttype": "json",
+        }
+        return requests.post(self.url, params=query, data=json.dumps(body))
 
     def items(self):
         return self.client.scan(TableName=TABLE, ConsistentRead=True)["Items"]
@@ -116,7 +135,7 @@ def environment(template, function, local_run, queues, **parameters):
     """A function's environment as the template sets it, with what stands in for AWS."""
     standing_in = {
         "Table": TABLE,
-        "SdkAppId": "1400000001",
+        "SdkAppId": SDK_APP_ID,
         "DeployedAt": "now",
         # The events' RequestTime is of 2022; that of the stale one is of 1970.
         "MaxRequestAgeSeconds": "1000000000",

@@ -7,12 +7,13 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_groups::{
-    Attributes, Aws, Behind, Group, GroupKey, Kept, Store, Token, Webhook, WebhookSettings, causes, text_of,
-    webhook,
+    Attributes, Aws, Behind, Group, GroupKey, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings,
+    causes, text_of, webhook,
 };
+use chat_groups_dev::page::{Feed, Page, Sender, Table};
 use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -31,10 +32,13 @@ const SAMPLE_EVENT_TIME: u64 = 1_670_574_414_123;
 /// The token of the vendor's own signature example.
 const SAMPLE_TOKEN: &str = "xxxxyyyy";
 
+const NO_TOKEN: &str = "CALLBACK_TOKENS: expected a token";
+
 const DATA_FILE: &str = "target/local/groups.db";
 
 /// Settings that the environment may replace.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
+    ("PAGE_PORT", "8789"),
     ("PORT", "8787"),
     ("DYNAMODB_HOST", "127.0.0.1"),
     ("DYNAMODB_PORT", "8788"),
@@ -55,6 +59,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
+    let page = listen("127.0.0.1", "PAGE_PORT").await?;
+    println!("Page       http://{}/", page.local_addr()?);
     let listener = listen("127.0.0.1", "PORT").await?;
     let dynamodb = listen(&setting("DYNAMODB_HOST"), "DYNAMODB_PORT").await?;
     let url = format!("http://{}/", listener.local_addr()?);
@@ -68,11 +74,20 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
     let webhook =
         Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), Behind::default()));
-    let server = tokio::spawn(server::serve(listener, webhook, show::callback));
+    let feed = Feed::default();
+    let published = feed.clone();
+    let report = move |record: &Record, body: &[u8]| {
+        show::callback(record);
+        published.publish(record, body);
+    };
+    let server = tokio::spawn(server::serve(listener, webhook, report));
 
     let app_id: u64 = setting("SDK_APP_ID").parse()?;
     let token = setting("CALLBACK_TOKENS");
     let token = token.split_whitespace().next().unwrap_or_default();
+    let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
+    let table = Table::new(aws.dynamodb(PAGE_TIMEOUTS), database::TABLE_NAME.to_owned(), app_id);
+    tokio::spawn(Page::local(table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!("DynamoDB   {}   table {}, kept in {DATA_FILE}", env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
 
@@ -87,6 +102,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Nobody's two seconds run out while the page reads the whole table.
+const PAGE_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(15) };
+
 /// The sample's token is known to everybody; any other one is not printed.
 fn shown(token: &str) -> &str {
     if token == SAMPLE_TOKEN { token } else { "$CALLBACK_TOKENS" }
@@ -95,7 +114,7 @@ fn shown(token: &str) -> &str {
 /// Posts the vendor's sample as Chat would sign it, and shows and checks what comes of it.
 async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Result<(), Box<dyn Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
-    let sign = Token::new(token).ok_or("CALLBACK_TOKENS: expected a token")?.sign(&now);
+    let sign = Token::new(token).ok_or(NO_TOKEN)?.sign(&now);
     let target = format!(
         "{url}?CallbackCommand={CREATE}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
          &RequestTime={now}&SdkAppid={app_id}&Sign={sign}&contenttype=json"

@@ -11,17 +11,16 @@ use chat_groups::{BODY_MAX_BYTES, Record, Webhook};
 use lambda_http::http::StatusCode;
 use tokio::net::TcpListener;
 
-/// Serves until the process ends; `report` sees the record of each callback.
-pub async fn serve(
-    listener: TcpListener,
-    webhook: Arc<Webhook>,
-    report: fn(&Record),
-) -> Result<(), std::io::Error> {
-    let handler = move |request: Request| answer(Arc::clone(&webhook), request, report);
+/// Serves until the process ends; `report` sees the record and the body of each callback.
+pub async fn serve<R>(listener: TcpListener, webhook: Arc<Webhook>, report: R) -> Result<(), std::io::Error>
+where
+    R: Fn(&Record, &[u8]) + Clone + Send + Sync + 'static,
+{
+    let handler = move |request: Request| answer(Arc::clone(&webhook), request, report.clone());
     axum::serve(listener, Router::new().fallback(handler)).await
 }
 
-async fn answer(webhook: Arc<Webhook>, request: Request, report: fn(&Record)) -> Response {
+async fn answer(webhook: Arc<Webhook>, request: Request, report: impl Fn(&Record, &[u8])) -> Response {
     let (parts, body) = request.into_parts();
     // A gateway takes more than the receiver does, so that the receiver is the one to refuse it.
     let Ok(body) = to_bytes(body, 2 * BODY_MAX_BYTES).await else {
@@ -29,6 +28,6 @@ async fn answer(webhook: Arc<Webhook>, request: Request, report: fn(&Record)) ->
     };
     let request = lambda_http::Request::from_parts(parts, lambda_http::Body::Binary(body.to_vec()));
     let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-    report(&record);
+    report(&record, request.body().as_ref());
     response.map(|body| Body::from(body.to_vec())).into_response()
 }

@@ -1,0 +1,72 @@
+// The page: what is shown where, and what happens when something arrives.
+
+import { ask } from "/api.js";
+import { Arrivals } from "/arrivals.js";
+import { byId, element, outside, say } from "/element.js";
+import { Group } from "/group.js";
+import { Groups } from "/groups.js";
+import { Send } from "/send.js";
+
+const TITLES = { groups: "groups-title", group: "group-title", arrivals: "arrivals-title", send: "send-title" };
+
+async function start() {
+  let about;
+  try {
+    about = await ask("/api/about");
+  } catch (error) {
+    say(byId("groups-trouble"), error.message);
+    return;
+  }
+  describe(about);
+  const groups = new Groups(about);
+  const group = new Group(about);
+  const go = (moved) => route(groups, group, moved);
+  addEventListener("hashchange", () => go(true));
+  go(false);
+  if (about.mode !== "run") return;
+  new Arrivals((groupId) => {
+    groups.refresh(groupId);
+    group.refresh(groupId);
+  });
+  await new Send().start();
+}
+
+function describe(about) {
+  const isRun = about.mode === "run";
+  document.body.dataset.mode = about.mode;
+  byId("run").hidden = !isRun;
+  const table = element("strong", {}, outside(about.table));
+  const where = isRun ? "local run" : `read-only${about.region ? ` · ${about.region}` : ""}`;
+  byId("about").replaceChildren(table, ` · SdkAppid ${about.sdk_app_id} · ${where}`);
+}
+
+/** Shows what the address names: `#/`, `#/search/<text>`, `#/group/<GroupId>`, `#/arrivals`, `#/send`. */
+function route(groups, group, moved) {
+  const [, name = "", rest = ""] = location.hash.match(/^#\/([^/]*)\/?(.*)$/) ?? [];
+  const argument = decode(rest);
+  const view = name in TITLES && (name !== "group" || argument) ? name : "groups";
+  document.body.dataset.view = view;
+  // Beside the arrivals there is always a list or a group; a phone shows one of them.
+  if (view === "group") group.open(argument);
+  else group.close();
+  if (view !== "group") document.title = "Groups";
+  byId("group").hidden = view !== "group";
+  byId("groups").hidden = view === "group";
+  if (view === "groups") groups.search(name === "search" ? argument : "");
+  for (const link of document.querySelectorAll("[data-to]")) {
+    const isHere = link.dataset.to === view || (link.dataset.to === "groups" && view === "group");
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (moved) byId(TITLES[view]).focus({ preventScroll: true });
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+start();
