@@ -4,6 +4,7 @@ pub mod chat;
 pub mod function;
 pub mod proxy;
 pub mod queue;
+pub mod receiver;
 pub mod samples;
 pub mod show;
 pub mod table;

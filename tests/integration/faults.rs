@@ -12,7 +12,7 @@ use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, s
 use crate::proxy::{Fault, Proxy, Script};
 use crate::queue::Queue;
 
-const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+pub const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
 
 /// Each statement of a batch of two has failed by itself: the status says nothing.
 const BATCH_THROTTLED: Fault = Fault::Answer(
