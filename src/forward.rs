@@ -22,7 +22,7 @@ const ANSWER_MAX_BYTES: usize = 512 * 1024;
 /// After so many timeouts in a row the receiver behind is tried less often.
 const MAX_TIMEOUTS: u32 = 3;
 
-/// How often it is tried then.
+/// How long it is left alone then after each attempt.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The URL of the receiver behind. Its `Debug` does not show it: its query may hold a secret.
@@ -162,7 +162,8 @@ impl Breaker {
         let mut state = self.lock();
         if timed_out {
             state.timeouts = state.timeouts.saturating_add(1);
-            state.next_probe.get_or_insert_with(|| Instant::now() + PROBE_INTERVAL);
+            // From its end on: an attempt takes about as long as the interval, and an instance makes one at a time.
+            state.next_probe = Some(Instant::now() + PROBE_INTERVAL);
         } else {
             *state = BreakerState::default();
         }
@@ -256,6 +257,20 @@ mod tests {
             format!("CallbackCommand=a&SdkAppid=1&RequestTime=1669872112&Sign={sign}")
         );
         assert_eq!(late_query(&query, None, now), "CallbackCommand=a&SdkAppid=1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_took_the_whole_interval_is_not_followed_by_the_next() {
+        let breaker = Breaker::default();
+        for _ in 0..MAX_TIMEOUTS + 2 {
+            assert!(breaker.enter().is_ok());
+            tokio::time::advance(PROBE_INTERVAL).await;
+            breaker.leave(true);
+            if breaker.lock().timeouts >= MAX_TIMEOUTS {
+                assert!(matches!(breaker.enter(), Err(ForwardError::Skipped)));
+                tokio::time::advance(PROBE_INTERVAL).await;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,6 +120,7 @@ struct State {
     special: Option<(String, Reply)>,
     received: Vec<Received>,
     connections: usize,
+    open_connections: usize,
 }
 
 impl Receiver {
@@ -140,7 +141,7 @@ impl Receiver {
 
     /// One that gets its connections, or its requests, from the caller.
     pub fn new(url: String, reply: Reply) -> Self {
-        let state = State { reply, special: None, received: Vec::new(), connections: 0 };
+        let state = State { reply, special: None, received: Vec::new(), connections: 0, open_connections: 0 };
         Self { url, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -162,6 +163,11 @@ impl Receiver {
     /// How many connections have been made.
     pub fn connections(&self) -> usize {
         self.state().connections
+    }
+
+    /// How many of them are open.
+    pub fn open_connections(&self) -> usize {
+        self.state().open_connections
     }
 
     /// Notes a request that came in another way.
@@ -196,7 +202,14 @@ impl Receiver {
     }
 
     async fn serve_tcp(&self, mut stream: TcpStream) -> io::Result<()> {
-        if self.serve(&mut stream).await? { stream.set_zero_linger() } else { Ok(()) }
+        self.state().open_connections += 1;
+        let is_reset = self.serve(&mut stream).await.unwrap_or(false);
+        if is_reset {
+            stream.set_zero_linger()?;
+        }
+        drop(stream);
+        self.state().open_connections -= 1;
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

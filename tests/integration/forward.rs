@@ -346,26 +346,73 @@ async fn one_connection_serves_many_callbacks_whatever_is_answered() {
     }
 }
 
+/// A receiver on a thread of its own, which goes on while the test's stands still.
+fn elsewhere(reply: Reply) -> Receiver {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            sender.send(Receiver::start(reply).await.unwrap()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receiver.recv().unwrap()
+}
+
 #[tokio::test]
-async fn a_connection_that_was_closed_while_idle_costs_no_callback() {
-    for idle in [0, 10, 50] {
-        let reply = Reply::answer(200, HANDED_THROUGH).and_close_after(idle);
-        let setting = Setting::start(Receiver::start(reply).await.unwrap()).await;
-        for _ in 0..5 {
-            for kind in Kind::ALL {
-                let answer = ask(&setting.webhook, &kind.request()).await;
-                assert_eq!(answer.forward(), "ok", "{idle} ms: {:?}", answer.line);
-                tokio::time::sleep(Duration::from_millis(idle + 30)).await;
+async fn a_connection_that_was_closed_while_the_instance_stood_still_costs_no_callback() {
+    let behind = elsewhere(Reply::answer(200, HANDED_THROUGH).and_close_after(20));
+    let setting = Setting::start(behind).await;
+    for number in 1..=4 {
+        for kind in Kind::ALL {
+            let answer = ask(&setting.webhook, &kind.request()).await;
+            assert_eq!(answer.forward(), "ok", "{number}: {:?}", answer.line);
+            while setting.behind.open_connections() > 0 {
+                std::thread::sleep(Duration::from_millis(5));
             }
+            // The next invocation arrives as the close does: as something to be read.
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        assert_eq!(setting.behind.take().len(), 15);
     }
+    assert_eq!((setting.behind.take().len(), setting.behind.connections()), (12, 12));
 }
 
 /// Asks and tells what became of passing it on, and whether that was at once.
 async fn at_once(setting: &Setting, kind: Kind) -> (String, bool) {
     let answer = ask(&setting.webhook, &kind.request()).await;
     (format!("{} {}", answer.outcome(), answer.forward()), answer.took < Duration::from_millis(300))
+}
+
+#[tokio::test]
+async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second() {
+    let setting = Setting::start(Receiver::start(Reply::silence()).await.unwrap()).await;
+    let (other, failed) = ("queued queued", "undecided failed");
+    // An instance handles one callback after the other.
+    for (kind, outcome) in [(Kind::Kept, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)] {
+        assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), false));
+    }
+    for _ in 0..3 {
+        for (kind, outcome) in
+            [(Kind::Other, other), (Kind::Decision, failed), (Kind::Kept, "duplicate queued")]
+        {
+            assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), true));
+        }
+    }
+    assert_eq!(setting.behind.take().len(), 3, "the others did not reach it");
+    // One more, a second later; it hangs, and the next are not tried again.
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), false));
+    assert_eq!(at_once(&setting, Kind::Other).await, (other.to_owned(), true));
+    assert_eq!(setting.behind.take().len(), 1);
+    // It answers again: the next that is tried ends the break.
+    setting.behind.set(Reply::answer(200, HANDED_THROUGH));
+    assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), true));
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    for _ in 0..3 {
+        assert_eq!(at_once(&setting, Kind::Decision).await, ("forwarded ok".to_owned(), true));
+    }
+    // Every after-event of the outage is in the queue.
+    assert!(setting.queue_names().iter().all(|name| *name == "forward"));
 }
 
 #[tokio::test]

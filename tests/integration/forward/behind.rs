@@ -113,11 +113,12 @@ impl Setting {
         self.queues.take().into_iter().map(message).collect()
     }
 
-    /// Takes out all messages, and tells in which queues they were, sorted.
+    /// Takes out all messages, and tells in which queues they were, sorted. A hedged message counts as one.
     pub fn queue_names(&self) -> Vec<&'static str> {
         let name = |queued: Queued| if queued.queue == "retry" { "retry" } else { "forward" };
         let mut names: Vec<&str> = self.queued().into_iter().map(name).collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 }
