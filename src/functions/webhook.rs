@@ -130,14 +130,9 @@ impl Webhook {
             tokio::join!(self.write(&event, callback), self.forward(callback, KEEP_BUDGET));
         let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
         let mut owed = handled.owed_to(forward.as_ref());
+        let has_leftovers = matches!(&table, Some(Ok(applied)) if applied.has_leftovers);
         match table {
-            Some(Ok(applied)) => {
-                handled.result = Ok(Outcome::Applied(applied));
-                if applied.has_leftovers {
-                    // For `redrive` to sweep. One that is not queued is no failure: `reconcile` sweeps too.
-                    self.enqueue(Pending::Table, callback).await.ok();
-                }
-            }
+            Some(Ok(applied)) => handled.result = Ok(Outcome::Applied(applied)),
             Some(Err(error)) => {
                 handled.result = Ok(Outcome::Queued);
                 handled.errors.push(causes(&error));
@@ -145,7 +140,13 @@ impl Webhook {
             }
             None => {}
         }
-        self.settle(handled, &owed, callback).await
+        let sweep = async {
+            if has_leftovers {
+                // For `redrive`. One that is not queued is no failure: `reconcile` sweeps too.
+                self.enqueue(Pending::Table, callback).await.ok();
+            }
+        };
+        tokio::join!(self.settle(handled, &owed, callback), sweep).0
     }
 
     /// Passes on what is not kept. Without a receiver behind it is answered OK.

@@ -279,6 +279,19 @@ async fn a_kept_event_that_says_nothing_is_passed_on_too() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_no_queue_takes_does_not_cost_the_receiver_behind_its_callback() {
+    let setting = Setting::start(Receiver::start(Reply::answer(500, "")).await.unwrap()).await;
+    let create = |time| body("g", time, &["a"]);
+    let request = |time| post(&query("Group.CallbackAfterCreateGroup"), create(time).to_string());
+    assert_eq!(ask(&setting.webhook, &request(5)).await.outcome(), "stored");
+    assert_eq!(setting.queue_names(), ["forward"]);
+    setting.queues.set_for("/1/retry", Reply::silence());
+    let answer = ask(&setting.webhook, &request(6)).await;
+    assert_eq!((answer.outcome(), answer.forward()), ("replaced", "queued"));
+    assert!(setting.queue_names().contains(&"forward"));
+}
+
+#[tokio::test]
 async fn every_gateway_passes_on_the_same_parameters_and_the_same_body() {
     // The parameters of the operator's own are those that are hard to encode.
     let own = "own=a%20b%2Bc%26d%3De%25&tenant=%E4%B8%AD%2F%3F%23";
