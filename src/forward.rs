@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::callback::{Query, Token};
-use crate::http::{HttpClient, HttpError};
+use crate::http::{HttpClient, HttpError, Response};
 use crate::time::to_seconds;
 
 /// Marks what this service passed on. A request that bears it has come back in a loop.
@@ -89,18 +89,8 @@ impl Forwarder {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        let headers = [("content-type", "application/json"), (MARK, "1")];
-        let url = self.url.with(query);
-        let head = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
-        let response = head.map_err(|_| ForwardError::TimedOut)??;
-        match response.status() {
-            200 => {
-                let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
-                Ok(body.ok().and_then(Result::ok).and_then(json))
-            }
-            201..=299 => Ok(None),
-            status => Err(ForwardError::Status(status)),
-        }
+        let response = self.send(query, body, deadline).await?;
+        Ok(read(response, deadline).await.ok())
     }
 
     /// The same, unless the receiver behind has let too many callbacks wait for nothing: a hanging one must not take
@@ -111,16 +101,44 @@ impl Forwarder {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        self.breaker.enter()?;
-        let result = self.post(query, body, deadline).await;
-        self.breaker.leave(matches!(&result, Err(error) if error.is_timeout()));
-        result
+        self.breaker.guard(self.post(query, body, deadline)).await
+    }
+
+    /// Asks for a decision: the body of a 200, which is JSON and came in time. Under the same condition.
+    pub async fn try_decide(
+        &self,
+        query: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<String, ForwardError> {
+        let decision = async { read(self.send(query, body, deadline).await?, deadline).await };
+        self.breaker.guard(decision).await
+    }
+
+    async fn send(&self, query: &str, body: &[u8], deadline: Instant) -> Result<Response, ForwardError> {
+        let headers = [("content-type", "application/json"), (MARK, "1")];
+        let url = self.url.with(query);
+        let response = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
+        let response = response.map_err(|_| ForwardError::TimedOut)??;
+        match response.status() {
+            200..=299 => Ok(response),
+            status => Err(ForwardError::Status(status)),
+        }
     }
 }
 
-fn json(body: Vec<u8>) -> Option<String> {
-    let text = String::from_utf8(body).ok()?;
-    serde_json::from_str::<IgnoredAny>(&text).is_ok().then_some(text)
+/// Reads the body of a 200, if it is JSON.
+async fn read(response: Response, deadline: Instant) -> Result<String, ForwardError> {
+    if response.status() != 200 {
+        return Err(ForwardError::Status(response.status()));
+    }
+    let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
+    let body = body.map_err(|_| ForwardError::TimedOut)??;
+    let text = String::from_utf8(body).map_err(|_| ForwardError::NotJson)?;
+    match serde_json::from_str::<IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(ForwardError::NotJson),
+    }
 }
 
 /// The query string of a callback that is delivered late: signed anew, because the receiver behind checks freshness
@@ -146,6 +164,17 @@ struct BreakerState {
 }
 
 impl Breaker {
+    /// Makes a request if it may be made, and notes whether it timed out.
+    async fn guard<T>(
+        &self,
+        request: impl Future<Output = Result<T, ForwardError>>,
+    ) -> Result<T, ForwardError> {
+        self.enter()?;
+        let result = request.await;
+        self.leave(matches!(&result, Err(error) if error.is_timeout()));
+        result
+    }
+
     fn enter(&self) -> Result<(), ForwardError> {
         let (mut state, now) = (self.lock(), Instant::now());
         if state.timeouts < MAX_TIMEOUTS {
@@ -183,6 +212,9 @@ pub enum ForwardError {
     /// It answered with another status than 2xx.
     #[error("the receiver behind answered {0}")]
     Status(u16),
+    /// It answered 200 without an answer that Chat can read.
+    #[error("the receiver behind answered 200 with a body that is not JSON")]
+    NotJson,
     /// It was not asked, because it did not answer those before.
     #[error("the receiver behind was not tried, as it did not answer before")]
     Skipped,
@@ -196,7 +228,7 @@ impl ForwardError {
         match self {
             Self::TimedOut => true,
             Self::Failed(error) => error.is_timeout(),
-            Self::Status(_) | Self::Skipped => false,
+            Self::Status(_) | Self::NotJson | Self::Skipped => false,
         }
     }
 }

@@ -166,15 +166,18 @@ impl Webhook {
 
     /// Hands a decision through, which is the receiver's behind alone. Without one, OK means that all is allowed.
     async fn decide(&self, callback: &Callback<'_>) -> Handled {
-        match self.forward(callback, QUEUE_BUDGET).await {
-            None => Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) },
-            Some(Ok(Some(json))) => {
+        let Some(forwarder) = &self.behind.forwarder else {
+            return Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) };
+        };
+        let (query, deadline) = (callback.forward_query(), callback.start + QUEUE_BUDGET);
+        match forwarder.try_decide(&query, callback.body, deadline).await {
+            Ok(json) => {
                 let forwarded = Some(Forwarded::Ok);
                 Handled { forwarded, ..Handled::new(Ok(Outcome::Forwarded(Some(json)))) }
             }
-            Some(no_decision) => Handled {
+            Err(error) => Handled {
                 forwarded: Some(Forwarded::Failed),
-                errors: no_decision.err().iter().map(|error| causes(error)).collect(),
+                errors: vec![causes(&error)],
                 ..Handled::new(Err(Refusal::Undecided))
             },
         }

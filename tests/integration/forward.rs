@@ -447,6 +447,29 @@ async fn only_timeouts_in_a_row_count() {
 }
 
 #[tokio::test]
+async fn decisions_whose_answers_hang_halfway_are_timeouts_too() {
+    let hanging = Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{").and_hang();
+    let setting = Setting::start(Receiver::start(hanging).await.unwrap()).await;
+    for is_at_once in [false, false, false, true, true] {
+        assert_eq!(at_once(&setting, Kind::Decision).await, ("undecided failed".to_owned(), is_at_once));
+    }
+}
+
+#[tokio::test]
+async fn the_line_of_a_decision_that_failed_says_why() {
+    for (reply, error) in [
+        (Reply::answer(200, "<html>"), "the receiver behind answered 200 with a body that is not JSON"),
+        (Reply::answer(204, ""), "the receiver behind answered 204"),
+        (Reply::answer(500, ""), "the receiver behind answered 500"),
+        (Reply::silence(), "the receiver behind did not answer in time"),
+    ] {
+        let setting = Setting::start(Receiver::start(reply).await.unwrap()).await;
+        let answer = ask(&setting.webhook, &Kind::Decision.request()).await;
+        assert_eq!((answer.error_code(), &answer.line["error"]), (120_008, &json!(error)));
+    }
+}
+
+#[tokio::test]
 async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
     let setting = Setting::start(Receiver::start(Reply::answer(503, "")).await.unwrap()).await;
     for kind in [Kind::Kept, Kind::Other] {
