@@ -488,11 +488,11 @@ async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
         assert!(!message.text.contains("Sign") && message.json().get("unsigned").is_none());
         let (result, line) = finish(&redrive, &message.text).await;
         assert!(result.unwrap_err().contains("503"));
-        assert_eq!(line["outcome"], "failed");
+        assert_eq!((&line["outcome"], &line["forward"]), (&json!("failed"), &json!("failed")));
         setting.behind.set(Reply::answer(200, "").after(2500));
         setting.behind.take();
-        let (result, _) = finish(&redrive, &message.text).await;
-        assert_eq!(result.unwrap(), "forwarded");
+        let (result, line) = finish(&redrive, &message.text).await;
+        assert_eq!((result.unwrap(), &line["forward"]), ("forwarded", &json!("ok")));
         let received = setting.behind.take().remove(0);
         let query = received.query().strip_prefix("key=hunter2&").unwrap();
         assert_eq!(verify(query, later()), Some(Sender::Genuine));
