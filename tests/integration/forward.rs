@@ -1,6 +1,7 @@
 //! Passing on: every genuine callback reaches the receiver behind as it came, now or late, and no answer waits for it.
 
 mod behind;
+mod faults;
 
 use std::time::{Duration, SystemTime};
 
