@@ -34,12 +34,13 @@ impl ForwardUrl {
     pub fn new(text: &str) -> Option<Self> {
         let url: Uri = text.parse().ok()?;
         let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let is_port = authority.as_str().ends_with(authority.host()) || authority.port_u16().is_some();
         let is_allowed = match url.scheme_str()? {
             "https" => !authority.host().is_empty(),
             "http" => is_private(authority.host()),
             _ => false,
         };
-        (is_allowed && !text.contains('#')).then(|| Self(text.to_owned()))
+        (is_allowed && is_port && !text.contains('#')).then(|| Self(text.to_owned()))
     }
 
     /// This URL with more parameters.
@@ -262,6 +263,10 @@ mod tests {
             "https://user:password@example.com/",
             "https://example.com/#part",
             "https:///path",
+            "https://example.com:99999/",
+            "https://example.com:/",
+            "https://[::1/",
+            "https://exa mple.com/",
             "/path",
         ] {
             assert!(ForwardUrl::new(url).is_none(), "{url}");
