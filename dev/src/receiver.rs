@@ -231,7 +231,11 @@ async fn repeat(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], pause: Dur
     loop {
         stream.write_all(bytes).await?;
         stream.flush().await?;
-        tokio::time::sleep(pause).await;
+        if pause.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
