@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::callback::{Query, Token};
-use crate::http::{HttpClient, HttpError};
+use crate::http::{HttpClient, HttpError, Response};
 use crate::time::to_seconds;
 
 /// Marks what this service passed on. A request that bears it has come back in a loop.
@@ -22,7 +22,7 @@ const ANSWER_MAX_BYTES: usize = 512 * 1024;
 /// After so many timeouts in a row the receiver behind is tried less often.
 const MAX_TIMEOUTS: u32 = 3;
 
-/// How often it is tried then.
+/// How long it is left alone then after each attempt.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The URL of the receiver behind. Its `Debug` does not show it: its query may hold a secret.
@@ -34,12 +34,13 @@ impl ForwardUrl {
     pub fn new(text: &str) -> Option<Self> {
         let url: Uri = text.parse().ok()?;
         let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let is_port = authority.as_str().ends_with(authority.host()) || authority.port_u16().is_some();
         let is_allowed = match url.scheme_str()? {
             "https" => !authority.host().is_empty(),
             "http" => is_private(authority.host()),
             _ => false,
         };
-        (is_allowed && !text.contains('#')).then(|| Self(text.to_owned()))
+        (is_allowed && is_port && !text.contains('#')).then(|| Self(text.to_owned()))
     }
 
     /// This URL with more parameters.
@@ -89,18 +90,8 @@ impl Forwarder {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        let headers = [("content-type", "application/json"), (MARK, "1")];
-        let url = self.url.with(query);
-        let head = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
-        let response = head.map_err(|_| ForwardError::TimedOut)??;
-        match response.status() {
-            200 => {
-                let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
-                Ok(body.ok().and_then(Result::ok).and_then(json))
-            }
-            201..=299 => Ok(None),
-            status => Err(ForwardError::Status(status)),
-        }
+        let response = self.send(query, body, deadline).await?;
+        Ok(read(response, deadline).await.ok())
     }
 
     /// The same, unless the receiver behind has let too many callbacks wait for nothing: a hanging one must not take
@@ -111,16 +102,44 @@ impl Forwarder {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        self.breaker.enter()?;
-        let result = self.post(query, body, deadline).await;
-        self.breaker.leave(matches!(&result, Err(error) if error.is_timeout()));
-        result
+        self.breaker.guard(self.post(query, body, deadline)).await
+    }
+
+    /// Asks for a decision: the body of a 200, which is JSON and came in time. Under the same condition.
+    pub async fn try_decide(
+        &self,
+        query: &str,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<String, ForwardError> {
+        let decision = async { read(self.send(query, body, deadline).await?, deadline).await };
+        self.breaker.guard(decision).await
+    }
+
+    async fn send(&self, query: &str, body: &[u8], deadline: Instant) -> Result<Response, ForwardError> {
+        let headers = [("content-type", "application/json"), (MARK, "1")];
+        let url = self.url.with(query);
+        let response = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
+        let response = response.map_err(|_| ForwardError::TimedOut)??;
+        match response.status() {
+            200..=299 => Ok(response),
+            status => Err(ForwardError::Status(status)),
+        }
     }
 }
 
-fn json(body: Vec<u8>) -> Option<String> {
-    let text = String::from_utf8(body).ok()?;
-    serde_json::from_str::<IgnoredAny>(&text).is_ok().then_some(text)
+/// Reads the body of a 200, if it is JSON.
+async fn read(response: Response, deadline: Instant) -> Result<String, ForwardError> {
+    if response.status() != 200 {
+        return Err(ForwardError::Status(response.status()));
+    }
+    let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
+    let body = body.map_err(|_| ForwardError::TimedOut)??;
+    let text = String::from_utf8(body).map_err(|_| ForwardError::NotJson)?;
+    match serde_json::from_str::<IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(ForwardError::NotJson),
+    }
 }
 
 /// The query string of a callback that is delivered late: signed anew, because the receiver behind checks freshness
@@ -146,6 +165,17 @@ struct BreakerState {
 }
 
 impl Breaker {
+    /// Makes a request if it may be made, and notes whether it timed out.
+    async fn guard<T>(
+        &self,
+        request: impl Future<Output = Result<T, ForwardError>>,
+    ) -> Result<T, ForwardError> {
+        self.enter()?;
+        let result = request.await;
+        self.leave(matches!(&result, Err(error) if error.is_timeout()));
+        result
+    }
+
     fn enter(&self) -> Result<(), ForwardError> {
         let (mut state, now) = (self.lock(), Instant::now());
         if state.timeouts < MAX_TIMEOUTS {
@@ -162,7 +192,8 @@ impl Breaker {
         let mut state = self.lock();
         if timed_out {
             state.timeouts = state.timeouts.saturating_add(1);
-            state.next_probe.get_or_insert_with(|| Instant::now() + PROBE_INTERVAL);
+            // From its end on: an attempt takes about as long as the interval, and an instance makes one at a time.
+            state.next_probe = Some(Instant::now() + PROBE_INTERVAL);
         } else {
             *state = BreakerState::default();
         }
@@ -182,6 +213,9 @@ pub enum ForwardError {
     /// It answered with another status than 2xx.
     #[error("the receiver behind answered {0}")]
     Status(u16),
+    /// It answered 200 without an answer that Chat can read.
+    #[error("the receiver behind answered 200 with a body that is not JSON")]
+    NotJson,
     /// It was not asked, because it did not answer those before.
     #[error("the receiver behind was not tried, as it did not answer before")]
     Skipped,
@@ -195,7 +229,7 @@ impl ForwardError {
         match self {
             Self::TimedOut => true,
             Self::Failed(error) => error.is_timeout(),
-            Self::Status(_) | Self::Skipped => false,
+            Self::Status(_) | Self::NotJson | Self::Skipped => false,
         }
     }
 }
@@ -229,6 +263,10 @@ mod tests {
             "https://user:password@example.com/",
             "https://example.com/#part",
             "https:///path",
+            "https://example.com:99999/",
+            "https://example.com:/",
+            "https://[::1/",
+            "https://exa mple.com/",
             "/path",
         ] {
             assert!(ForwardUrl::new(url).is_none(), "{url}");
@@ -256,6 +294,20 @@ mod tests {
             format!("CallbackCommand=a&SdkAppid=1&RequestTime=1669872112&Sign={sign}")
         );
         assert_eq!(late_query(&query, None, now), "CallbackCommand=a&SdkAppid=1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_took_the_whole_interval_is_not_followed_by_the_next() {
+        let breaker = Breaker::default();
+        for _ in 0..MAX_TIMEOUTS + 2 {
+            assert!(breaker.enter().is_ok());
+            tokio::time::advance(PROBE_INTERVAL).await;
+            breaker.leave(true);
+            if breaker.lock().timeouts >= MAX_TIMEOUTS {
+                assert!(matches!(breaker.enter(), Err(ForwardError::Skipped)));
+                tokio::time::advance(PROBE_INTERVAL).await;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ pub mod function;
 pub mod page;
 pub mod proxy;
 pub mod queue;
+pub mod receiver;
 pub mod samples;
 pub mod show;
 pub mod table;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::Outcome;
+use super::{Forwarded, Outcome};
 use crate::aws::Timeouts;
 use crate::callback::{BodyError, Command, Origin, ParameterError, Query, Token};
 use crate::event::Event;
@@ -70,7 +70,9 @@ impl Redrive {
         let query = Query::parse(&message.query);
         let record = Record::new(&query);
         if message.pending == Pending::Forward {
-            return (self.forward(&query, message, now, deadline).await, record);
+            let result = self.forward(&query, message, now, deadline).await;
+            let forward = Some(if result.is_ok() { Forwarded::Ok } else { Forwarded::Failed });
+            return (result, Record { forward, ..record });
         }
         match self.read(&query, message) {
             Ok(Some(event)) if !event.is_empty() => {

@@ -130,14 +130,9 @@ impl Webhook {
             tokio::join!(self.write(&event, callback), self.forward(callback, KEEP_BUDGET));
         let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
         let mut owed = handled.owed_to(forward.as_ref());
+        let has_leftovers = matches!(&table, Some(Ok(applied)) if applied.has_leftovers);
         match table {
-            Some(Ok(applied)) => {
-                handled.result = Ok(Outcome::Applied(applied));
-                if applied.has_leftovers {
-                    // For `redrive` to sweep. One that is not queued is no failure: `reconcile` sweeps too.
-                    self.enqueue(Pending::Table, callback).await.ok();
-                }
-            }
+            Some(Ok(applied)) => handled.result = Ok(Outcome::Applied(applied)),
             Some(Err(error)) => {
                 handled.result = Ok(Outcome::Queued);
                 handled.errors.push(causes(&error));
@@ -145,7 +140,13 @@ impl Webhook {
             }
             None => {}
         }
-        self.settle(handled, &owed, callback).await
+        let sweep = async {
+            if has_leftovers {
+                // For `redrive`. One that is not queued is no failure: `reconcile` sweeps too.
+                self.enqueue(Pending::Table, callback).await.ok();
+            }
+        };
+        tokio::join!(self.settle(handled, &owed, callback), sweep).0
     }
 
     /// Passes on what is not kept. Without a receiver behind it is answered OK.
@@ -165,15 +166,18 @@ impl Webhook {
 
     /// Hands a decision through, which is the receiver's behind alone. Without one, OK means that all is allowed.
     async fn decide(&self, callback: &Callback<'_>) -> Handled {
-        match self.forward(callback, QUEUE_BUDGET).await {
-            None => Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) },
-            Some(Ok(Some(json))) => {
+        let Some(forwarder) = &self.behind.forwarder else {
+            return Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) };
+        };
+        let (query, deadline) = (callback.forward_query(), callback.start + QUEUE_BUDGET);
+        match forwarder.try_decide(&query, callback.body, deadline).await {
+            Ok(json) => {
                 let forwarded = Some(Forwarded::Ok);
                 Handled { forwarded, ..Handled::new(Ok(Outcome::Forwarded(Some(json)))) }
             }
-            Some(no_decision) => Handled {
+            Err(error) => Handled {
                 forwarded: Some(Forwarded::Failed),
-                errors: no_decision.err().iter().map(|error| causes(error)).collect(),
+                errors: vec![causes(&error)],
                 ..Handled::new(Err(Refusal::Undecided))
             },
         }

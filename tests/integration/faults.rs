@@ -12,7 +12,7 @@ use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, s
 use crate::proxy::{Fault, Proxy, Script};
 use crate::queue::Queue;
 
-const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+pub const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
 
 /// Each statement of a batch of two has failed by itself: the status says nothing.
 const BATCH_THROTTLED: Fault = Fault::Answer(
@@ -42,7 +42,7 @@ const fn slow(milliseconds: u64) -> Fault {
 
 /// How a service is broken.
 #[derive(Clone)]
-enum Broken {
+pub enum Broken {
     /// By a proxy before it.
     By(Script),
     /// Nobody listens.
@@ -53,7 +53,7 @@ enum Broken {
     TlsHangs,
 }
 
-const FINE: Broken = Broken::By(Script { first: std::collections::VecDeque::new(), then: Fault::None });
+pub const FINE: Broken = Broken::By(Script { first: std::collections::VecDeque::new(), then: Fault::None });
 
 fn once(fault: Fault) -> Broken {
     Broken::By(Script::times(1, fault))
@@ -63,13 +63,13 @@ fn twice(fault: Fault) -> Broken {
     Broken::By(Script::times(2, fault))
 }
 
-fn always(fault: Fault) -> Broken {
+pub fn always(fault: Fault) -> Broken {
     Broken::By(Script::always(fault))
 }
 
 impl Broken {
     /// The URL of the broken service, and what has to live as long as it.
-    async fn before(&self, upstream: &str) -> (String, Vec<TcpStream>) {
+    pub async fn before(&self, upstream: &str) -> (String, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         match self {

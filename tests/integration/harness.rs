@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{
     Aws, Behind, Forwarder, GroupKey, Queue, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook,
-    WebhookSettings, webhook,
+    WebhookSettings, redrive, webhook,
 };
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
@@ -46,8 +46,7 @@ impl Table {
 
     /// A receiver with more settings, or others.
     pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
-        let mut env = self.env();
-        env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let env = self.env_with(settings);
         let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
         let settings = WebhookSettings::from_env(&read).unwrap();
         let aws = Aws::new(settings.aws);
@@ -65,6 +64,17 @@ impl Table {
     /// The function that finishes what the receiver queued.
     pub fn redrive(&self) -> Redrive {
         Redrive::new(SDK_APP_ID, self.store(), None, None)
+    }
+
+    /// The same with more settings, or others.
+    pub fn redrive_with(&self, settings: &[(&str, &str)]) -> Redrive {
+        let env = self.env_with(settings);
+        let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
+        let settings = RedriveSettings::from_env(&read).unwrap();
+        let aws = Aws::new(settings.aws);
+        let store = Store::new(aws.dynamodb(redrive::TABLE_TIMEOUTS), settings.table_name);
+        let forwarder = |url| Forwarder::new(url, aws.http(redrive::FORWARD_CONNECT_TIMEOUT));
+        Redrive::new(settings.sdk_app_id, store, settings.forward_url.map(forwarder), settings.token)
     }
 
     /// A store on this table that takes its time.
@@ -90,6 +100,12 @@ impl Table {
         let plain = |item: &HashMap<_, _>| plain(&AttributeValue::M(item.clone()));
         let key = |item: &Value| (item["pk"].as_str().unwrap().into(), item["sk"].as_str().unwrap().into());
         items.iter().map(plain).map(|item| (key(&item), item)).collect()
+    }
+
+    fn env_with(&self, settings: &[(&str, &str)]) -> HashMap<String, String> {
+        let mut env = self.env();
+        env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        env
     }
 
     fn env(&self) -> HashMap<String, String> {

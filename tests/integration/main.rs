@@ -12,6 +12,7 @@ mod chat;
 mod cost;
 mod events;
 mod faults;
+mod forward;
 mod harness;
 mod hostile;
 mod local;
@@ -19,4 +20,4 @@ mod processes;
 mod promises;
 mod readers;
 
-use chat_groups_dev::{chat as chat_api, function, proxy, queue, samples, table as database};
+use chat_groups_dev::{chat as chat_api, function, proxy, queue, receiver, samples, table as database};

@@ -1,0 +1,491 @@
+//! The fault table: whatever the receiver behind, the table and the queues do, for each kind of callback.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::behind::{HANDED_THROUGH, Kind, PATH, Setting};
+use super::{Answer, OURS, ask, finish, later, verify, willing, without};
+use crate::faults::{Broken, FINE, always};
+use crate::proxy::Fault;
+use crate::receiver::{Received, Receiver, Reply};
+
+/// How the receiver behind is reached, and what it does.
+#[derive(Clone)]
+enum Behind {
+    Http(Reply),
+    /// With a certificate of an authority that is set.
+    Tls(Reply),
+    Http2,
+    /// With a certificate of an authority that nobody knows.
+    Unknown(Reply),
+    Broken(Broken),
+}
+
+/// Whether the receiver behind takes a callback, for each kind: `ok` is answered by us, `handed` is its answer handed
+/// through.
+type Expected = [&'static str; 3];
+
+const HANDED: Expected = ["ok", "handed", "handed"];
+const TAKEN: Expected = ["ok", "ok", "no"];
+const NOT_TAKEN: Expected = ["no", "no", "no"];
+
+struct Authority {
+    pem: String,
+    key: KeyPair,
+    certificate: rcgen::Certificate,
+}
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    Authority { pem: authority.pem(), key, certificate }
+});
+
+/// The file with the root that is set.
+static BUNDLE: LazyLock<String> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.pem", std::process::id()));
+    std::fs::write(&path, &AUTHORITY.pem).unwrap();
+    path.to_str().unwrap().to_owned()
+});
+
+/// How many cases are under way at once, of all tables: they measure time.
+static TURNS: Semaphore = Semaphore::const_new(6);
+
+fn acceptor(protocol: &[u8]) -> TlsAcceptor {
+    let key = PrivatePkcs8KeyDer::from(AUTHORITY.key.serialize_der());
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![AUTHORITY.certificate.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// Starts a receiver that speaks TLS, and HTTP/2 if that is the protocol.
+async fn start_tls(protocol: &'static [u8], reply: Reply) -> Receiver {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let receiver = Receiver::new(format!("https://localhost:{port}"), reply);
+    let (server, acceptor) = (receiver.clone(), acceptor(protocol));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (server, acceptor) = (server.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                // Who refuses the certificate leaves.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                if protocol == b"h2" {
+                    serve_http2(&server, stream).await;
+                } else if server.serve(&mut stream).await.unwrap_or(false) {
+                    stream.get_ref().0.set_zero_linger().unwrap();
+                }
+            });
+        }
+    });
+    receiver
+}
+
+/// Answers each request of an HTTP/2 connection with [`HANDED_THROUGH`].
+async fn serve_http2(receiver: &Receiver, stream: tokio_rustls::server::TlsStream<TcpStream>) {
+    let mut connection = h2::server::Builder::new().handshake::<_, &[u8]>(stream).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let receiver = receiver.clone();
+        tokio::spawn(async move {
+            let (parts, mut stream) = request.into_parts();
+            let mut body = Vec::new();
+            while let Some(Ok(part)) = stream.data().await {
+                body.extend_from_slice(&part);
+                stream.flow_control().release_capacity(part.len()).unwrap();
+            }
+            let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+            let headers = parts.headers.iter();
+            receiver.note(Received {
+                method: parts.method.to_string(),
+                target: parts.uri.path_and_query().unwrap().to_string(),
+                headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
+                body,
+            });
+            let mut sent = respond.send_response(lambda_http::http::Response::new(()), false).unwrap();
+            sent.send_data(HANDED_THROUGH.as_bytes(), true).unwrap();
+        });
+    }
+}
+
+impl Behind {
+    /// Starts it; what has to live as long as it comes with it.
+    async fn start(self) -> (Receiver, Vec<TcpStream>) {
+        match self {
+            Self::Http(reply) => (Receiver::start(reply).await.unwrap(), vec![]),
+            Self::Tls(reply) | Self::Unknown(reply) => (start_tls(b"http/1.1", reply).await, vec![]),
+            Self::Http2 => (start_tls(b"h2", Reply::silence()).await, vec![]),
+            Self::Broken(broken) => {
+                let (url, kept) = broken.before("").await;
+                (Receiver::new(url, Reply::silence()), kept)
+            }
+        }
+    }
+
+    /// The file with the roots to trust.
+    fn bundle(&self) -> &'static str {
+        match self {
+            Self::Tls(_) | Self::Http2 => BUNDLE.as_str(),
+            Self::Http(_) | Self::Unknown(_) | Self::Broken(_) => "",
+        }
+    }
+}
+
+/// One row: the fault, how each part is broken, and what is expected.
+#[derive(Clone)]
+struct Case {
+    name: &'static str,
+    behind: Behind,
+    expected: Expected,
+    table: Broken,
+    table_is_fine: bool,
+    queue: Broken,
+    queue_is_fine: bool,
+}
+
+impl Case {
+    fn new(name: &'static str, behind: Behind, expected: Expected) -> Self {
+        let (table, queue) = (FINE, FINE);
+        Self { name, behind, expected, table, table_is_fine: true, queue, queue_is_fine: true }
+    }
+
+    fn http(name: &'static str, reply: Reply, expected: Expected) -> Self {
+        Self::new(name, Behind::Http(reply), expected)
+    }
+
+    fn tls(name: &'static str, reply: Reply, expected: Expected) -> Self {
+        Self::new(name, Behind::Tls(reply), expected)
+    }
+
+    /// Runs the case for a callback of one kind and returns its row.
+    async fn run(self, kind: Kind) -> String {
+        let _turn = TURNS.acquire().await.unwrap();
+        let (bundle, is_reached) = (self.behind.bundle(), !matches!(self.behind, Behind::Broken(_)));
+        let (receiver, _kept) = self.behind.start().await;
+        let setting = Setting::start(receiver).await;
+        let (table_url, _kept) = self.table.before(&setting.table.url).await;
+        let (queue_url, _kept) = self.queue.before(&setting.queues.url).await;
+        let webhook = setting.webhook_with(&[
+            ("AWS_ENDPOINT_URL_DYNAMODB", &table_url),
+            ("AWS_ENDPOINT_URL_SQS", &queue_url),
+            ("AWS_CA_BUNDLE", bundle),
+        ]);
+        let answer = ask(&webhook, &kind.request()).await;
+        let row = format!(
+            "{:<46} {:<9} {:<10} {:<7} {:>7} {:>5} ms",
+            self.name,
+            format!("{kind:?}").to_lowercase(),
+            answer.outcome(),
+            answer.forward(),
+            answer.error_code(),
+            answer.took.as_millis()
+        );
+        let taken = self.expected[kind as usize];
+        let owed: Vec<&str> = match kind {
+            Kind::Kept => [("retry", !self.table_is_fine), ("forward", taken == "no")]
+                .into_iter()
+                .filter_map(|(queue, is_owed)| is_owed.then_some(queue))
+                .collect(),
+            Kind::Other if taken == "no" => vec!["forward"],
+            Kind::Other | Kind::Decision => vec![],
+        };
+        check_answer(&answer, kind, taken, (&owed, self.queue_is_fine), &row);
+        let received = setting.behind.take();
+        check_received(&received, kind, (taken, is_reached), &row);
+        if self.queue_is_fine {
+            finish_late(&setting, kind, &owed, &row).await;
+        }
+        row
+    }
+}
+
+fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine): (&[&str], bool), row: &str) {
+    let (outcome, error_code) = match kind {
+        Kind::Decision if taken == "no" => ("undecided", 120_008),
+        _ if !owed.is_empty() && !queue_is_fine => ("lost", 120_007),
+        Kind::Kept if owed.contains(&"retry") => ("queued", 0),
+        Kind::Kept => ("stored", 0),
+        Kind::Other if taken == "no" => ("queued", 0),
+        Kind::Other | Kind::Decision => ("forwarded", 0),
+    };
+    let forward = match (taken, kind) {
+        ("no", Kind::Kept | Kind::Other) if queue_is_fine => "queued",
+        ("no", _) => "failed",
+        _ => "ok",
+    };
+    assert_eq!(
+        (answer.outcome(), answer.forward(), answer.error_code()),
+        (outcome, forward, error_code),
+        "{row}"
+    );
+    assert_eq!(answer.status, if error_code == 0 { 200 } else { 503 }, "{row}");
+    if error_code == 0 {
+        let body = if taken == "handed" { HANDED_THROUGH } else { OURS };
+        assert!(answer.body.trim_start() == body, "{row}: {}", answer.body);
+    }
+    if outcome == "lost" {
+        let event = &answer.line["event"];
+        let messages = event.as_array().cloned().unwrap_or_else(|| vec![event.clone()]);
+        let mut pending: Vec<&str> =
+            messages.iter().map(|message| message["pending"].as_str().unwrap()).collect();
+        pending.sort_by_key(|pending| *pending == "forward");
+        let expected: Vec<&str> =
+            owed.iter().map(|queue| if *queue == "retry" { "table" } else { "forward" }).collect();
+        assert_eq!(pending, expected, "{row}");
+        for message in messages {
+            assert_eq!(message.get("body").is_some(), kind == Kind::Kept, "{row}");
+        }
+    }
+}
+
+/// What reaches the receiver behind is what came, to the byte, and once.
+fn check_received(received: &[Received], kind: Kind, (taken, is_reached): (&str, bool), row: &str) {
+    assert!(received.len() <= 1, "{row}: {received:?}");
+    assert!(is_reached || received.is_empty());
+    assert!(taken == "no" || received.len() == 1, "{row}: nothing has come");
+    for received in received {
+        assert_eq!(received.method, "POST");
+        assert_eq!(received.target, format!("{PATH}&{}", kind.query()), "{row}");
+        assert_eq!(received.headers["content-type"], "application/json");
+        assert_eq!(received.body, kind.body().into_bytes(), "{row}");
+    }
+}
+
+/// Finishes what is queued with healthy parts: each message is in its queue, and does its part alone.
+async fn finish_late(setting: &Setting, kind: Kind, owed: &[&str], row: &str) {
+    let mut queued = setting.queued();
+    queued.sort_by_key(|message| message.queue == "forward");
+    queued.dedup_by_key(|message| message.queue.clone());
+    let queues: Vec<&str> = queued.iter().map(|message| message.queue.as_str()).collect();
+    assert_eq!(queues, owed, "{row}");
+    let behind = willing().await;
+    let redrive = setting.table.redrive_with(&[("FORWARD_URL", &behind.url)]);
+    for message in &queued {
+        let (result, _) = finish(&redrive, &message.text).await;
+        let is_forward = message.queue == "forward";
+        // The table may have taken it too late to say so.
+        let outcomes: &[&str] = if is_forward { &["forwarded"] } else { &["stored", "duplicate"] };
+        assert!(result.is_ok_and(|outcome| outcomes.contains(&outcome)), "{row}");
+        let received = behind.take();
+        assert_eq!(received.len(), usize::from(is_forward), "{row}");
+        if let [received] = received.as_slice() {
+            assert!(verify(received.query(), later()).is_some(), "{row}");
+            let signed = ["Sign", "RequestTime"];
+            assert_eq!(without(received.query(), &signed), without(&kind.query(), &signed));
+            assert_eq!(received.body, kind.body().into_bytes());
+        }
+    }
+    assert_eq!(setting.table.items().await.len(), if kind == Kind::Kept { 3 } else { 0 }, "{row}");
+}
+
+/// Runs each case for each kind of callback and prints the rows.
+async fn run(title: &str, cases: Vec<Case>) {
+    let runs = cases.into_iter().flat_map(|case| Kind::ALL.map(|kind| case.clone().run(kind)));
+    let rows: Vec<String> = stream::iter(runs).buffered(12).collect().await;
+    println!("{title}\n{}", rows.join("\n"));
+}
+
+/// A response's head with these lines, up to its body.
+fn head(lines: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn a_receiver_that_is_slow_or_silent_costs_no_event_and_no_time() {
+    let json = || Reply::answer(200, HANDED_THROUGH);
+    let half = head("content-length: 9") + "{";
+    run(
+        "The receiver behind is slow or silent",
+        vec![
+            Case::http("answers at once", json(), HANDED),
+            Case::http("slow by 0.3 s", json().after(300), HANDED),
+            Case::http("slow by 0.8 s", json().after(800), HANDED),
+            Case::http("slow by 1.15 s", json().after(1150), ["no", "no", "handed"]),
+            Case::http("slow by 2.5 s", json().after(2500), NOT_TAKEN),
+            Case::new("refuses connections", Behind::Broken(Broken::Refused), NOT_TAKEN),
+            Case::new("hangs in connect", Behind::Broken(Broken::ConnectHangs), NOT_TAKEN),
+            Case::new("hangs in TLS", Behind::Broken(Broken::TlsHangs), NOT_TAKEN),
+            Case::http("hangs before the headers", Reply::silence(), NOT_TAKEN),
+            Case::http("hangs in the headers", Reply::raw("HTTP/1.1 200 OK\r\nx: ").and_hang(), NOT_TAKEN),
+            Case::http("hangs in the body", Reply::raw(&half).and_hang(), TAKEN),
+            Case::http(
+                "trickles headers",
+                Reply::raw("HTTP/1.1 200 OK\r\n").and_repeat(b"x: y\r\n", PAUSE),
+                NOT_TAKEN,
+            ),
+            Case::http(
+                "trickles a body",
+                Reply::raw(&head("content-length: 999")).and_repeat(b" ", PAUSE),
+                TAKEN,
+            ),
+            Case::http(
+                "trickles a body without end",
+                Reply::raw(&head("x: y")).and_repeat(b" ", PAUSE),
+                TAKEN,
+            ),
+            Case::http("hangs after 204", Reply::raw("HTTP/1.1 204 No Content\r\n\r\n").and_hang(), TAKEN),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_breaks_off_or_overflows_costs_no_event_and_no_memory() {
+    let cut = head("content-length: 9") + "{";
+    let no_pause = Duration::ZERO;
+    run(
+        "The receiver behind breaks off or overflows",
+        vec![
+            Case::http("resets before the request", Reply::reset_unread(), NOT_TAKEN),
+            Case::http("resets after the request", Reply::raw("").and_reset(), NOT_TAKEN),
+            Case::http("closes without an answer", Reply::raw("").and_close_after(0), NOT_TAKEN),
+            Case::http("resets in the headers", Reply::raw("HTTP/1.1 200 OK\r\nx").and_reset(), NOT_TAKEN),
+            Case::http("closes in the body", Reply::raw(&cut).and_close_after(20), TAKEN),
+            Case::http("does not speak HTTP", Reply::raw("220 mail.example.com ESMTP\r\n"), NOT_TAKEN),
+            Case::http(
+                "headers without end",
+                Reply::raw("HTTP/1.1 200 OK\r\nx: ").and_repeat(&[b'y'; 4096], no_pause),
+                NOT_TAKEN,
+            ),
+            Case::http(
+                "a body without end",
+                Reply::raw(&head("x: y")).and_repeat(&[b' '; 4096], no_pause),
+                TAKEN,
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_handed_through() {
+    let moved = "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
+    let sized = |bytes: usize| {
+        Reply::answer(200, &format!("{}{HANDED_THROUGH}", " ".repeat(bytes - HANDED_THROUGH.len())))
+    };
+    let early = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}{HANDED_THROUGH}", head("connection: close"));
+    let case = |name, status, body: &str, expected| Case::http(name, Reply::answer(status, body), expected);
+    run(
+        "The receiver behind answers otherwise",
+        vec![
+            case("200 without a body", 200, "", TAKEN),
+            case("200 with no JSON", 200, "<html>It works!</html>", TAKEN),
+            case("200 with half of a JSON", 200, "{\"ActionStatus\":", TAKEN),
+            Case::http("200 with 512 KiB", sized(512 * 1024), HANDED),
+            Case::http("200 with 512 KiB and a byte", sized(512 * 1024 + 1), TAKEN),
+            Case::http("200 with 8 MiB", sized(8 * 1024 * 1024), TAKEN),
+            Case::http("103, then 200", Reply::raw(&early).and_close_after(0), HANDED),
+            case("201 with JSON", 201, HANDED_THROUGH, TAKEN),
+            case("204", 204, "", TAKEN),
+            Case::http("302", Reply::raw(moved), NOT_TAKEN),
+            case("304", 304, "", NOT_TAKEN),
+            case("400 with JSON", 400, HANDED_THROUGH, NOT_TAKEN),
+            case("403", 403, "", NOT_TAKEN),
+            case("429", 429, "", NOT_TAKEN),
+            case("500", 500, "", NOT_TAKEN),
+            case("503 with JSON", 503, HANDED_THROUGH, NOT_TAKEN),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn over_tls_the_receiver_is_trusted_by_the_roots_that_are_set_and_breaks_no_other_way() {
+    let json = || Reply::answer(200, HANDED_THROUGH);
+    run(
+        "The receiver behind speaks TLS",
+        vec![
+            Case::tls("TLS: answers at once", json(), HANDED),
+            Case::new("TLS: HTTP/2", Behind::Http2, HANDED),
+            Case::new("TLS: an unknown authority", Behind::Unknown(json()), NOT_TAKEN),
+            Case::tls("TLS: slow by 2.5 s", json().after(2500), NOT_TAKEN),
+            Case::tls("TLS: hangs before the headers", Reply::silence(), NOT_TAKEN),
+            Case::tls("TLS: resets after the request", Reply::raw("").and_reset(), NOT_TAKEN),
+            Case::tls("TLS: hangs in the body", Reply::raw(&head("content-length: 9")).and_hang(), TAKEN),
+            Case::tls("TLS: 500", Reply::answer(500, ""), NOT_TAKEN),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_all_of_them_broken_the_answer_still_leaves_in_time_and_the_log_has_the_event() {
+    let hangs = || always(Fault::Hang);
+    let denies = || always(Fault::error("AccessDeniedException"));
+    let slow = always(Fault::Delay(Duration::from_millis(200)));
+    let answers = Reply::answer(200, HANDED_THROUGH);
+    let silent = || Behind::Http(Reply::silence());
+    let refused = || Behind::Broken(Broken::Refused);
+    let table = |case: Case, table| Case { table, table_is_fine: false, ..case };
+    let queue = |case: Case, queue| Case { queue, queue_is_fine: false, ..case };
+    let fine = |name| Case::http(name, answers.clone(), HANDED);
+    run(
+        "The receiver behind, the table and the queues are broken",
+        vec![
+            table(fine("table hangs"), hangs()),
+            queue(table(fine("table hangs, queues hang"), hangs()), hangs()),
+            queue(fine("queues hang"), hangs()),
+            table(Case::new("it hangs, table hangs", silent(), NOT_TAKEN), hangs()),
+            Case {
+                queue: slow,
+                ..table(Case::new("it hangs, table hangs, queues slow", silent(), NOT_TAKEN), hangs())
+            },
+            queue(Case::new("it hangs, queues hang", silent(), NOT_TAKEN), hangs()),
+            queue(Case::new("it hangs, queues deny", silent(), NOT_TAKEN), denies()),
+            queue(table(Case::new("all hang", silent(), NOT_TAKEN), hangs()), hangs()),
+            queue(table(Case::new("all refuse", refused(), NOT_TAKEN), Broken::Refused), Broken::Refused),
+            queue(
+                table(
+                    Case::new("all hang in connect", Behind::Broken(Broken::ConnectHangs), NOT_TAKEN),
+                    Broken::ConnectHangs,
+                ),
+                Broken::ConnectHangs,
+            ),
+            queue(
+                table(
+                    Case::new("all hang in TLS", Behind::Broken(Broken::TlsHangs), NOT_TAKEN),
+                    Broken::TlsHangs,
+                ),
+                Broken::TlsHangs,
+            ),
+            queue(table(Case::http("all answer 500", Reply::answer(500, ""), NOT_TAKEN), denies()), denies()),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_http_2_connection_serves_many_callbacks() {
+    let setting = Setting::start(start_tls(b"h2", Reply::silence()).await).await;
+    let webhook = setting.webhook_with(&[("SSL_CERT_FILE", &BUNDLE)]);
+    for number in 1..=5 {
+        for kind in Kind::ALL {
+            assert_eq!(ask(&webhook, &kind.request()).await.forward(), "ok", "{number}");
+        }
+    }
+    let received = setting.behind.take();
+    assert_eq!(received.len(), 15);
+    let bodies: Vec<Value> = received.iter().map(|received| json!(received.body)).collect();
+    assert_eq!(bodies[0], json!(Kind::Kept.body().into_bytes()));
+}
