@@ -6,7 +6,6 @@ mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::VarError;
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,8 +32,6 @@ const PROCESSES: usize = 4;
 /// How many messages SQS hands to `redrive` at once, and how often it hands out one that fails.
 const BATCH: usize = 10;
 const MAX_RECEIVES: usize = 10;
-
-const FUNCTIONS: &str = "target/release";
 
 /// One answer to one delivery.
 struct Answered {
@@ -241,7 +238,10 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
         ("AWS_ENDPOINT_URL_SQS", queue_url),
     ];
-    Ok(Function::start(&Path::new(FUNCTIONS).join(name), &env).await?)
+    // Beside this program, whatever the target directory is.
+    let binary = std::env::current_exe()?.with_file_name("").join("../release").join(name);
+    let function = Function::start(&binary, &env).await;
+    Ok(function.map_err(|error| format!("{}: {error}", binary.display()))?)
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {

@@ -36,9 +36,7 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(false) => {
-            println!(
-                "\nSomething is wrong; the README's troubleshooting table tells what to do about an ErrorCode."
-            );
+            println!("\nSomething is wrong; docs/operate.md says what to do about an ErrorCode.");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -50,8 +48,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<bool, Box<dyn Error>> {
     let app_id: u64 = setting("SDK_APP_ID")?.parse().map_err(|_| "SDK_APP_ID: expected a decimal number")?;
-    let token = setting("TOKEN")?;
-    let token = Token::new(&token).ok_or("TOKEN: expected 1 to 128 characters")?;
+    let token = Token::new(&token()?).ok_or("TOKEN: expected 1 to 128 characters")?;
     let poster = Poster::new(setting("URL")?)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let event_time = u64::try_from(now.as_millis())?;
@@ -122,9 +119,19 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, expected: (u16, u6
     right && in_time
 }
 
+/// From the file `TOKEN_FILE` or the environment: a command line is in every process list.
+fn token() -> Result<String, String> {
+    let path = std::env::var("TOKEN_FILE").ok().filter(|path| !path.is_empty());
+    let Some(path) = path else {
+        return setting("TOKEN");
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("TOKEN_FILE: {path}: {error}"))?;
+    Ok(text.trim().to_owned())
+}
+
 fn setting(name: &str) -> Result<String, String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.ok_or_else(|| {
-        format!("{name} is missing; usage: make verify URL=… TOKEN=… SDK_APP_ID=… [TABLE_NAME=…]")
+        format!("{name} is missing; usage: make verify URL=… TOKEN_FILE=… SDK_APP_ID=… [TABLE_NAME=…]")
     })
 }
