@@ -1,5 +1,6 @@
 //! What the local run, the tests, the soak and the benchmark share. It never enters a function.
 
+pub mod bodies;
 pub mod chat;
 pub mod function;
 pub mod proxy;
