@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod chat;
 pub mod function;
+pub mod model;
 pub mod proxy;
 pub mod queue;
 pub mod samples;
