@@ -116,6 +116,7 @@ impl Store {
                 Merged::Known | Merged::Outdated { .. } => false,
             };
             tally.add(&group);
+            tally.is_new_life = matches!(group, Merged::News { is_new_life: true, .. });
         }
         Ok(tally.applied())
     }
@@ -299,10 +300,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, merged: &Merged) {
         match merged {
-            Merged::News { is_new_life, .. } => {
-                self.has_news = true;
-                self.is_new_life |= is_new_life;
-            }
+            Merged::News { .. } => self.has_news = true,
             Merged::Outdated { .. } => self.is_outdated = true,
             Merged::Known => {}
         }

@@ -1,7 +1,10 @@
 //! What the local run, the tests, the soak and the benchmark share. It never enters a function.
 
+pub mod bodies;
 pub mod chat;
 pub mod function;
+pub mod life;
+pub mod model;
 pub mod page;
 pub mod proxy;
 pub mod queue;

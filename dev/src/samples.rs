@@ -1,21 +1,30 @@
 //! Callbacks as the AWS gateways hand them to the function.
 
+mod gateway;
+
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use chat_groups::Token;
+use chat_groups::{Kept, Token};
 use serde_json::{Value, json};
+
+use crate::bodies::Group;
+use gateway::{alb, base64, function_url, http_api, rest_api};
 
 /// The token and RequestTime of the vendor's own signature example, and an application that nobody has.
 pub const TOKEN: &str = "xxxxyyyy";
 pub const REQUEST_TIME: &str = "1669872112";
 pub const SDK_APP_ID: &str = "1400000001";
 
-const SAMPLE: &str = include_str!("sample.json");
+/// The sample request of the vendor's page, without its comments.
+pub const SAMPLE: &str = include_str!("sample.json");
 /// As sent by a real application: compact, with sorted keys and one field that is documented nowhere.
 const REAL_BODY: &str = r#"{"CallbackCommand":"Group.CallbackAfterCreateGroup","EventTime":1682914763569,"GroupId":"@TGS#2Z4CLQE5CM","InviteOption":"NeedPermission","MemberList":[{"Member_Account":"PLNJEE0k"}],"Name":"test8888","Operator_Account":"PLNJEE0k","Owner_Account":"PLNJEE0k","Type":"Public"}"#;
-const CREATE: &str = "Group.CallbackAfterCreateGroup";
+/// The others that were seen, and the vendor's own.
+const JOIN: &str = r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","GroupId":"1001555","JoinType":"Invited","NewMemberList":[{"Member_Account":"hxtest-q118"}],"Operator_Account":"hxtest-q110","Type":"Public"}"#;
+const VIEWER: &str = r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","EventTime":1682914665661,"GroupId":"WorldGroup777","JoinType":"Apply","NewMemberList":[{"Member_Account":"PLNJEE0k"}],"Operator_Account":"PLNJEE0k","Type":"AVChatRoom"}"#;
+const INFO: &str = r#"{"CallbackCommand":"Group.CallbackAfterGroupInfoChanged","EventTime":1657389765743,"GroupId":"e6a954aa-2419-4743-b968-a971f8077bf1","Introduction":"test update group","Name":"test update","Operator_Account":"administrator","Type":"AVChatRoom"}"#;
+const OWNER: &str = r#"{"CallbackCommand":"Group.CallbackAfterChangeGroupOwner","GroupId":"@TGS#2TTV7VSII","Type":"Public","Operator_Account":"admin","OldOwner_Account":"user1","NewOwner_Account":"user2","EventTime":"1670574414123"}"#;
+const CREATE: &str = Kept::AfterCreateGroup.name();
 
 /// Signs as Chat does.
 #[derive(Clone)]
@@ -33,6 +42,21 @@ impl Default for Signer {
 }
 
 impl Signer {
+    /// The query string of a genuine callback.
+    pub fn query(&self, command: &str) -> String {
+        query_string(&self.parameters(command))
+    }
+
+    /// The event of a genuine callback from an HTTP API.
+    pub fn event(&self, body: &Value) -> Value {
+        self.http_api(&body.to_string())
+    }
+
+    fn http_api(&self, body: &str) -> Value {
+        let parsed: Value = serde_json::from_str(body).unwrap_or_default();
+        http_api(&self.parameters(parsed["CallbackCommand"].as_str().unwrap_or_default()), body)
+    }
+
     /// The URL parameters of a genuine callback, sorted by name as Chat sorts them.
     fn parameters(&self, command: &str) -> BTreeMap<&'static str, String> {
         let sign = Token::new(&self.token).map(|token| token.sign(&self.request_time)).unwrap_or_default();
@@ -51,6 +75,48 @@ impl Signer {
 
 /// All events, by the names of their files.
 pub fn events(signer: &Signer) -> BTreeMap<&'static str, Value> {
+    forms(signer).into_iter().chain(creations(signer)).chain(changes(signer)).chain(refused(signer)).collect()
+}
+
+/// The vendor's sample in each form.
+fn forms(signer: &Signer) -> Vec<(&'static str, Value)> {
+    let genuine = signer.parameters(CREATE);
+    vec![
+        ("http-api", http_api(&genuine, SAMPLE)),
+        ("function-url", function_url(&genuine, SAMPLE)),
+        ("rest-api", rest_api(&genuine, SAMPLE)),
+        ("alb", alb(&genuine, SAMPLE)),
+        ("base64", base64(http_api(&genuine, SAMPLE))),
+    ]
+}
+
+fn creations(signer: &Signer) -> Vec<(&'static str, Value)> {
+    vec![
+        ("real-body", signer.http_api(REAL_BODY)),
+        ("members-500", signer.event(&members_500())),
+        ("no-members", signer.event(&no_members())),
+        ("no-owner", signer.event(&no_owner())),
+        ("unknown-fields", signer.event(&unknown_fields())),
+    ]
+}
+
+/// One of each command that changes what is there, and two that are not kept.
+fn changes(signer: &Signer) -> Vec<(&'static str, Value)> {
+    let group = Group::new("@TGS#2J4SZEAEL", "Public");
+    let admin = json!({ "Role": "Admin", "NameCard": "Bob, sales" });
+    vec![
+        ("joined", signer.http_api(JOIN)),
+        ("left", signer.event(&group.left(1_682_914_763_575, &["bob", "no member"]))),
+        ("destroyed", signer.event(&group.destroyed(1_682_914_763_576, &["leckie", "peter"]))),
+        ("info-changed", signer.http_api(INFO)),
+        ("owner-changed", signer.http_api(OWNER)),
+        ("member-changed", signer.event(&group.member_changed(1_682_914_763_577, "bob", admin))),
+        ("viewer-joined", signer.http_api(VIEWER)),
+        ("unhandled-command", signer.event(&message_sent())),
+    ]
+}
+
+fn refused(signer: &Signer) -> Vec<(&'static str, Value)> {
     let genuine = signer.parameters(CREATE);
     let changed = |name: &'static str, value: &str| {
         let mut parameters = genuine.clone();
@@ -58,24 +124,12 @@ pub fn events(signer: &Signer) -> BTreeMap<&'static str, Value> {
         parameters
     };
     let stale = Signer { request_time: "1".to_owned(), ..signer.clone() };
-    let unhandled = "Group.CallbackAfterSendMsg";
-    BTreeMap::from([
-        ("http-api", http_api(&genuine, SAMPLE)),
-        ("function-url", function_url(&genuine, SAMPLE)),
-        ("rest-api", rest_api(&genuine, SAMPLE)),
-        ("alb", alb(&genuine, SAMPLE)),
-        ("base64", base64(http_api(&genuine, SAMPLE))),
-        ("real-body", http_api(&genuine, REAL_BODY)),
-        ("members-500", http_api(&genuine, &members_500().to_string())),
-        ("no-members", http_api(&genuine, &no_members().to_string())),
-        ("no-owner", http_api(&genuine, &no_owner().to_string())),
-        ("unknown-fields", http_api(&genuine, &unknown_fields().to_string())),
-        ("unhandled-command", http_api(&signer.parameters(unhandled), &message_sent().to_string())),
+    vec![
         ("wrong-sdk-app-id", http_api(&changed("SdkAppid", "1400000002"), SAMPLE)),
         ("wrong-sign", http_api(&changed("Sign", &"0".repeat(64)), SAMPLE)),
         ("stale-request-time", http_api(&stale.parameters(CREATE), SAMPLE)),
         ("unreadable-body", http_api(&genuine, &SAMPLE.replace("\"@TGS#2J4SZEAEL\"", "42"))),
-    ])
+    ]
 }
 
 fn members_500() -> Value {
@@ -121,116 +175,4 @@ fn message_sent() -> Value {
 
 fn query_string(parameters: &BTreeMap<&str, String>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
-}
-
-fn headers(host: &str) -> Value {
-    json!({
-        "accept": "*/*", "content-type": "application/json", "host": host, "x-forwarded-for": "203.0.113.80",
-        "x-forwarded-port": "443", "x-forwarded-proto": "https",
-    })
-}
-
-fn base64(mut event: Value) -> Value {
-    let body = event["body"].as_str().unwrap_or_default();
-    event["body"] = BASE64_STANDARD.encode(body).into();
-    event["isBase64Encoded"] = true.into();
-    event
-}
-
-/// HTTP API, payload format 2.0.
-fn http_api(parameters: &BTreeMap<&str, String>, body: &str) -> Value {
-    payload_2("example.execute-api.eu-west-1.amazonaws.com", "POST /", parameters, body)
-}
-
-fn function_url(parameters: &BTreeMap<&str, String>, body: &str) -> Value {
-    payload_2("example.lambda-url.eu-west-1.on.aws", "$default", parameters, body)
-}
-
-fn payload_2(host: &str, route: &str, parameters: &BTreeMap<&str, String>, body: &str) -> Value {
-    json!({
-        "version": "2.0",
-        "routeKey": route,
-        "rawPath": "/",
-        "rawQueryString": query_string(parameters),
-        "headers": headers(host),
-        "queryStringParameters": parameters,
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "example",
-            "domainName": host,
-            "domainPrefix": "example",
-            "http": {
-                "method": "POST", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.80",
-                "userAgent": "example",
-            },
-            "requestId": "JKJaXmPLvHcESHA=",
-            "routeKey": route,
-            "stage": "$default",
-            "time": "01/Dec/2022:05:21:52 +0000",
-            "timeEpoch": 1_669_872_112_000_u64,
-        },
-        "body": body,
-        "isBase64Encoded": false,
-    })
-}
-
-/// REST API, payload format 1.0.
-fn rest_api(parameters: &BTreeMap<&str, String>, body: &str) -> Value {
-    let host = "example.execute-api.eu-west-1.amazonaws.com";
-    let several = |values: &Value| -> Value {
-        let entries = values.as_object().into_iter().flatten();
-        entries.map(|(name, value)| (name.clone(), json!([value]))).collect::<serde_json::Map<_, _>>().into()
-    };
-    json!({
-        "resource": "/",
-        "path": "/",
-        "httpMethod": "POST",
-        "headers": headers(host),
-        "multiValueHeaders": several(&headers(host)),
-        "queryStringParameters": parameters,
-        "multiValueQueryStringParameters": several(&json!(parameters)),
-        "pathParameters": null,
-        "stageVariables": null,
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "example",
-            "domainName": host,
-            "domainPrefix": "example",
-            "extendedRequestId": "JKJaXmPLvHcESHA=",
-            "httpMethod": "POST",
-            "identity": { "sourceIp": "203.0.113.80", "userAgent": "example" },
-            "path": "/prod/",
-            "protocol": "HTTP/1.1",
-            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
-            "requestTime": "01/Dec/2022:05:21:52 +0000",
-            "requestTimeEpoch": 1_669_872_112_000_u64,
-            "resourceId": "abcdef",
-            "resourcePath": "/",
-            "stage": "prod",
-        },
-        "body": body,
-        "isBase64Encoded": false,
-    })
-}
-
-/// Application Load Balancer: its parameters stay percent-encoded.
-fn alb(parameters: &BTreeMap<&str, String>, body: &str) -> Value {
-    let encoded: BTreeMap<&str, String> = parameters
-        .iter()
-        .map(|(name, value)| (*name, form_urlencoded::byte_serialize(value.as_bytes()).collect()))
-        .collect();
-    json!({
-        "requestContext": {
-            "elb": {
-                "targetGroupArn":
-                    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/example/49e9d65c45c6791a",
-            },
-        },
-        "httpMethod": "POST",
-        "path": "/",
-        "queryStringParameters": encoded,
-        "headers": headers("callbacks.example.com"),
-        "body": body,
-        "isBase64Encoded": false,
-    })
 }

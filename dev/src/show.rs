@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{Attributes, Group, Record, text_of};
+use serde_json::Value;
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {
@@ -24,6 +25,30 @@ pub fn group(group: &Group) {
         for name in names {
             println!("    {name:<17} {}", item.get(name).map(value).unwrap_or_default());
         }
+    }
+}
+
+/// Prints a group in the form of [`crate::model::view`]: its fields, and a line for each member.
+pub fn roster(roster: &Value) {
+    let Some(group) = roster.as_object() else {
+        println!("    no group is there");
+        return;
+    };
+    for (name, value) in group.iter().filter(|(name, _)| *name != "members") {
+        println!("    {name:<26} {}", plain(value));
+    }
+    for (account, member) in group.get("members").and_then(Value::as_object).into_iter().flatten() {
+        let account = format!("member {account}");
+        let line = format!("{account:<26} {}  {}", plain(&member["role"]), plain(&member["name_card"]));
+        println!("    {}", line.trim_end());
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::LazyLock;
 
-use chat_groups::Webhook;
+use chat_groups::{Kept, Webhook};
+use chat_groups_dev::bodies::Group;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::harness::{Table, body, genuine_query, post, send};
+use crate::harness::{Table, body, genuine_query, post, query, send};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -26,21 +27,65 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Bodies that are almost right: a known field with anything in it.
-fn almost_right() -> impl Strategy<Value = Value> {
+/// A right body of each command that is kept.
+fn right(kept: Kept) -> Value {
+    let group = Group::new("g", "Public");
+    match kept {
+        Kept::AfterCreateGroup => body("g", 1, &["m"]),
+        Kept::AfterNewMemberJoin => group.joined(1, &["m"]),
+        Kept::AfterMemberExit => group.left(1, &["m"]),
+        Kept::AfterGroupDestroyed => group.destroyed(1, &["m"]),
+        Kept::AfterGroupInfoChanged => group.changed(1, json!({ "Name": "n" })),
+        Kept::AfterChangeGroupOwner => group.handed_over(1, "m", "n"),
+        Kept::AfterMemberFieldChanged => group.member_changed(1, "m", json!({ "Role": "Admin" })),
+    }
+}
+
+fn any_command() -> impl Strategy<Value = Kept> {
+    proptest::sample::select(Kept::ALL.as_slice())
+}
+
+/// The fields that are read of any command.
+const FIELDS: [&str; 20] = [
+    "CallbackCommand",
+    "GroupId",
+    "Type",
+    "TopicId",
+    "EventTime",
+    "Owner_Account",
+    "Operator_Account",
+    "MemberList",
+    "NewMemberList",
+    "ExitMemberList",
+    "JoinType",
+    "UserDefinedDataList",
+    "Name",
+    "Notification",
+    "OldOwner_Account",
+    "NewOwner_Account",
+    "Modified_Account",
+    "Member_Account",
+    "Role",
+    "NameCard",
+];
+
+/// Bodies that are almost right: a known field, or another one, with anything in it.
+fn almost_right() -> impl Strategy<Value = (Kept, Value)> {
     let field = prop_oneof![
-        Just("CallbackCommand".to_owned()),
-        Just("GroupId".to_owned()),
-        Just("Owner_Account".to_owned()),
-        Just("MemberList".to_owned()),
-        Just("UserDefinedDataList".to_owned()),
-        Just("EventTime".to_owned()),
-        any::<String>(),
+        4 => proptest::sample::select(FIELDS.as_slice()).prop_map(str::to_owned),
+        1 => any::<String>(),
     ];
-    (field, any_json()).prop_map(|(field, value)| {
-        let mut body = body("g", 1, &["m"]);
+    // In the entry of a list too.
+    let value = prop_oneof![
+        any_json(),
+        any_json().prop_map(
+            |value| json!([{ "Member_Account": value.clone(), "Key": value.clone(), "Value": value }])
+        ),
+    ];
+    (any_command(), field, value).prop_map(|(command, field, value)| {
+        let mut body = right(command);
         body[field] = value;
-        body
+        (command, body)
     })
 }
 
@@ -61,27 +106,32 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_a_body_that_cannot_be_read(body: Vec<u8>) {
-        prop_assert_eq!(answer(&genuine_query(), &body), (400, 120_001));
+    fn any_bytes_are_a_body_that_cannot_be_read(command in any_command(), body: Vec<u8>) {
+        prop_assert_eq!(answer(&query(command.name()), &body), (400, 120_001));
     }
 
     #[test]
-    fn any_json_is_answered(body in any_json()) {
-        prop_assert_eq!(answer(&genuine_query(), body.to_string().as_bytes()), (400, 120_001));
+    fn any_json_is_answered(command in any_command(), body in any_json()) {
+        prop_assert_eq!(answer(&query(command.name()), body.to_string().as_bytes()), (400, 120_001));
     }
 
     #[test]
-    fn any_json_in_any_field_is_stored_or_refused(body in almost_right()) {
-        let codes = answer(&genuine_query(), body.to_string().as_bytes());
+    fn any_json_in_any_field_is_stored_or_refused((command, body) in almost_right()) {
+        let codes = answer(&query(command.name()), body.to_string().as_bytes());
         prop_assert!([(200, 0), (400, 120_001), (400, 120_002)].contains(&codes), "{codes:?}");
     }
 
     #[test]
-    fn a_cut_or_changed_body_is_stored_or_refused(at in 0_usize..400, byte: u8, cut: bool) {
-        let mut bytes = body("g", 1, &["m"]).to_string().into_bytes();
+    fn a_cut_or_changed_body_is_stored_or_refused(
+        command in any_command(),
+        at in 0_usize..400,
+        byte: u8,
+        cut: bool,
+    ) {
+        let mut bytes = right(command).to_string().into_bytes();
         let at = at % bytes.len();
         if cut { bytes.truncate(at) } else { bytes[at] = byte }
-        let codes = answer(&genuine_query(), &bytes);
+        let codes = answer(&query(command.name()), &bytes);
         prop_assert!([(200, 0), (400, 120_001), (400, 120_002)].contains(&codes), "{codes:?}");
     }
 

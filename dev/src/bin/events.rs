@@ -2,10 +2,21 @@
 
 use std::error::Error;
 use std::fs;
+use std::process::ExitCode;
 
 use chat_groups_dev::samples;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match write() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write() -> Result<(), Box<dyn Error>> {
     let mut signer = samples::Signer::default();
     for (name, value) in [
         ("TOKEN", &mut signer.token),
@@ -17,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     for (name, event) in samples::events(&signer) {
+        let path = format!("events/{name}.json");
         let text = serde_json::to_string_pretty(&event)? + "\n";
-        fs::write(format!("events/{name}.json"), text)?;
+        fs::write(&path, text).map_err(|error| format!("{path}: {error}"))?;
     }
     Ok(())
 }

@@ -1,40 +1,29 @@
 //! `make run`: the receiver on loopback, on an embedded DynamoDB.
 
+mod play;
 mod server;
 
 use std::env::VarError;
 use std::error::Error;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chat_groups::{
-    Attributes, Aws, Behind, Group, GroupKey, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings,
-    causes, text_of, webhook,
+    Aws, Behind, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings, causes, webhook,
 };
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
-use chat_groups_dev::{show, table as database};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use lambda_http::http::{Request, StatusCode};
+use chat_groups_dev::{samples, show, table as database};
+use play::Stage;
 use tokio::net::TcpListener;
 
-/// The sample request of the vendor's page, without its comments.
-const SAMPLE: &str = include_str!("../../sample.json");
 const CREATE: &str = Kept::AfterCreateGroup.name();
-const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
-const SAMPLE_OWNER: &str = "leckie";
-const SAMPLE_MEMBERS: [&str; 2] = ["bob", "peter"];
-const SAMPLE_EVENT_TIME: u64 = 1_670_574_414_123;
 
 /// The token of the vendor's own signature example.
-const SAMPLE_TOKEN: &str = "xxxxyyyy";
+const SAMPLE_TOKEN: &str = samples::TOKEN;
 
 const NO_TOKEN: &str = "CALLBACK_TOKENS: expected a token";
-
-const DATA_FILE: &str = "target/local/groups.db";
 
 /// Settings that the environment may replace.
 const DEFAULTS: [(&str, &str); 7] = [
@@ -65,13 +54,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let dynamodb = listen(&setting("DYNAMODB_HOST"), "DYNAMODB_PORT").await?;
     let url = format!("http://{}/", listener.local_addr()?);
     let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
-    let database = database::open(Path::new(DATA_FILE))?;
+    let data_file = data_file();
+    let database = database::open(&data_file)?;
     tokio::spawn(dynoxide::server::serve_on(dynamodb, database));
 
     let env = move |name: &str| environment(name, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
     let aws = Aws::new(settings.aws);
-    let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
+    let table = aws.dynamodb(webhook::TABLE_TIMEOUTS);
+    let store = Store::new(table.clone(), settings.table_name);
     let webhook =
         Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), Behind::default()));
     let feed = Feed::default();
@@ -86,12 +77,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let token = setting("CALLBACK_TOKENS");
     let token = token.split_whitespace().next().unwrap_or_default();
     let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
-    let table = Table::new(aws.dynamodb(PAGE_TIMEOUTS), database::TABLE_NAME.to_owned(), app_id);
-    tokio::spawn(Page::local(table, feed, sender).serve(page));
+    let shown_table = Table::new(aws.dynamodb(PAGE_TIMEOUTS), database::TABLE_NAME.to_owned(), app_id);
+    tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
-    println!("DynamoDB   {}   table {}, kept in {DATA_FILE}", env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
+    let (dynamodb_url, table_name) = (env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
+    println!("DynamoDB   {dynamodb_url}   table {table_name}, kept in {}", data_file.display());
 
-    try_sample(&url, app_id, token, &store).await?;
+    let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, store };
+    stage.sample().await?;
+    stage.life().await?;
     if !setting("ONCE").is_empty() {
         return Ok(());
     }
@@ -105,50 +99,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
 /// Nobody's two seconds run out while the page reads the whole table.
 const PAGE_TIMEOUTS: Timeouts =
     Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(15) };
+/// Where the table is kept: below `CARGO_TARGET_DIR`, or the folder `target` where the program runs.
+fn data_file() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
+    PathBuf::from(set.unwrap_or_else(|| "target".into())).join("local/groups.db")
+}
 
 /// The sample's token is known to everybody; any other one is not printed.
 fn shown(token: &str) -> &str {
     if token == SAMPLE_TOKEN { token } else { "$CALLBACK_TOKENS" }
-}
-
-/// Posts the vendor's sample as Chat would sign it, and shows and checks what comes of it.
-async fn try_sample(url: &str, app_id: u64, token: &str, store: &Store) -> Result<(), Box<dyn Error>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
-    let sign = Token::new(token).ok_or(NO_TOKEN)?.sign(&now);
-    let target = format!(
-        "{url}?CallbackCommand={CREATE}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
-         &RequestTime={now}&SdkAppid={app_id}&Sign={sign}&contenttype=json"
-    );
-    println!("\nThe vendor's sample, signed as Chat would sign it:\n\nPOST {target}\n\n{SAMPLE}");
-
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<axum::body::Bytes>>();
-    let response = client.request(Request::post(target).body(Full::from(SAMPLE))?).await?;
-    let status = response.status();
-    let answer = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
-    println!("\nThe answer:\n\n{status}\n{answer}\n\nThe items in the table:");
-
-    let group = store
-        .group(&GroupKey { sdk_app_id: app_id, group_id: SAMPLE_GROUP.to_owned() })
-        .await?
-        .ok_or("the sample's group is not in the table")?;
-    show::group(&group);
-    let groups = store.groups_of(app_id, SAMPLE_OWNER).await?;
-    show::groups_of(SAMPLE_OWNER, &groups);
-
-    let is_sample = |group: &Attributes| text_of(group, "group_id") == Some(SAMPLE_GROUP);
-    let promised = status == StatusCode::OK
-        && answer == r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
-        && is_sample_group(&group)
-        && groups.iter().any(is_sample);
-    if promised { Ok(()) } else { Err("the answer or the items are not as promised".into()) }
-}
-
-fn is_sample_group(group: &Group) -> bool {
-    let accounts = group.members.iter().filter_map(|member| text_of(member, "account"));
-    text_of(&group.group, "owner_account") == Some(SAMPLE_OWNER)
-        && group.group.get("event_time").and_then(|value| value.as_n().ok())
-            == Some(&SAMPLE_EVENT_TIME.to_string())
-        && accounts.eq(SAMPLE_MEMBERS)
 }
 
 fn print_curl(url: &str, app_id: u64, token: &str) {

@@ -1,25 +1,28 @@
 //! `make soak`: the real functions under load, with faults at random, and an audit of what they kept.
 
 mod audit;
+mod faults;
 mod plan;
+mod redriver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::VarError;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Timeouts};
+use chat_groups::{Aws, AwsSettings, Store, Timeouts};
 use chat_groups_dev::function::Function;
 use chat_groups_dev::proxy::{Fault, Proxy, Script};
 use chat_groups_dev::queue::Queue;
 use chat_groups_dev::samples::{self, Signer};
 use chat_groups_dev::table as database;
 use fastrand::Rng;
-use plan::Event;
-use serde_json::{Value, json};
+use plan::Plan;
+use redriver::Redriver;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -29,15 +32,19 @@ const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
 /// How many `webhook` processes run side by side, as Lambda would run them.
 const PROCESSES: usize = 4;
 
-/// How many messages SQS hands to `redrive` at once, and how often it hands out one that fails.
-const BATCH: usize = 10;
-const MAX_RECEIVES: usize = 10;
-
 /// One answer to one delivery.
 struct Answered {
-    event: usize,
+    body: usize,
     status: u64,
     took: Duration,
+}
+
+/// What has come of all deliveries.
+#[derive(Default)]
+struct Delivered {
+    answers: Vec<Answered>,
+    lines: Vec<Value>,
+    faults: usize,
 }
 
 #[tokio::main]
@@ -57,7 +64,7 @@ async fn soak() -> Result<bool, Box<dyn Error>> {
     let seed = number("SEED")?.unwrap_or_else(|| fastrand::usize(..1_000_000));
     let mut rng = Rng::with_seed(u64::try_from(seed)?);
     println!("{deliveries} deliveries, SEED={seed}");
-    let (events, order) = plan::plan(deliveries, &mut rng);
+    let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
     let database = dynoxide::Database::memory()?;
     database::create_table(&database)?;
@@ -67,64 +74,68 @@ async fn soak() -> Result<bool, Box<dyn Error>> {
     let queue = Queue::start().await?;
     let table_proxy = Proxy::start(&table_url, Script::always(Fault::None)).await?;
     let queue_proxy = Proxy::start(&queue.url, Script::always(Fault::None)).await?;
+    let redriver = Redriver::new(start("redrive", &table_proxy.url, "").await?);
 
-    let (events, order) = (Arc::new(events), Arc::new(order));
-    let faults = Arc::new(AtomicUsize::new(0));
-    let breaker =
-        tokio::spawn(break_at_random(table_proxy.clone(), queue_proxy.clone(), rng, Arc::clone(&faults)));
-    let next = Arc::new(AtomicUsize::new(0));
+    let is_delivered = AtomicBool::new(false);
+    let deliver = async {
+        let delivered = deliver_all(&plan, (&table_proxy, &queue_proxy), rng).await;
+        is_delivered.store(true, Ordering::Relaxed);
+        delivered.map_err(|error| error.to_string())
+    };
+    let (delivered, waiting) = tokio::try_join!(deliver, redriver.follow(&queue, &is_delivered))?;
+    table_proxy.set(Script::always(Fault::None));
+    redriver.drain(waiting).await?;
+
+    let store = Store::new(client(&table_url)?, database::TABLE_NAME.to_owned());
+    let mut wrong = unexpected(&delivered);
+    wrong.extend(audit::audit(&store, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
+    // Put back from the log, nothing at all is missing.
+    redriver.drain(lost(&delivered.lines)).await?;
+    let groups = groups(&plan.bodies);
+    wrong.extend(audit::audit(&store, samples::SDK_APP_ID.parse()?, &groups).await?);
+    println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
+    println!("redriven     {}", redriver.finished());
+    Ok(report(&delivered, &wrong))
+}
+
+/// Delivers everything to several processes, while table and queue break.
+async fn deliver_all(
+    plan: &Arc<Plan>,
+    (table, queue): (&Proxy, &Proxy),
+    rng: Rng,
+) -> Result<Delivered, Box<dyn Error>> {
+    let (faults, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut webhooks = Vec::new();
     for _ in 0..PROCESSES {
-        let webhook = start("webhook", &table_proxy.url, &queue_proxy.url).await?;
-        let (events, order, next) = (Arc::clone(&events), Arc::clone(&order), Arc::clone(&next));
-        webhooks.push(tokio::spawn(deliver(webhook, events, order, next)));
+        let webhook = start("webhook", &table.url, &queue.url).await?;
+        webhooks.push(tokio::spawn(deliver(webhook, Arc::clone(plan), Arc::clone(&next))));
     }
-    let (mut answers, mut lines) = (Vec::new(), Vec::new());
+    let breaker =
+        tokio::spawn(faults::break_at_random(table.clone(), queue.clone(), rng, Arc::clone(&faults)));
+    let mut delivered = Delivered::default();
     for webhook in webhooks {
-        let (answered, written) = webhook.await??;
-        answers.extend(answered);
-        lines.extend(written);
+        let (answers, lines) = webhook.await??;
+        delivered.answers.extend(answers);
+        delivered.lines.extend(lines);
     }
     breaker.abort();
-    table_proxy.set(Script::always(Fault::None));
-
-    let redrive = start("redrive", &table_proxy.url, "").await?;
-    let redriven = drain(&redrive, queue.take()).await?;
-    let client = client(&table_url)?;
-    let answered_ok =
-        answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.event).collect();
-    let mut wrong = audit::audit(&client, database::TABLE_NAME, &events, &answered_ok).await?;
-
-    // What was answered 503 stands in the log; put back from there, nothing at all is missing.
-    let lost: Vec<String> =
-        lines.iter().filter(|line| line["outcome"] == "lost").map(|line| line["event"].to_string()).collect();
-    let answered_503 = answers.iter().filter(|answer| answer.status == 503).count();
-    if lost.len() != answered_503 {
-        wrong.push(format!("{answered_503} answers of 503, but {} lost events in the log", lost.len()));
-    }
-    drain(&redrive, lost).await?;
-    let all: BTreeSet<usize> = order.iter().copied().collect();
-    wrong.extend(audit::audit(&client, database::TABLE_NAME, &events, &all).await?);
-
-    Ok(report(&answers, &lines, faults.load(Ordering::Relaxed), redriven, &wrong))
+    Ok(Delivered { faults: faults.load(Ordering::Relaxed), ..delivered })
 }
 
 /// Delivers what is next until nothing is left; returns the answers and the log lines.
 async fn deliver(
     webhook: Function,
-    events: Arc<Vec<Event>>,
-    order: Arc<Vec<usize>>,
+    plan: Arc<Plan>,
     next: Arc<AtomicUsize>,
 ) -> Result<(Vec<Answered>, Vec<Value>), String> {
-    let sample = samples::events(&Signer::default()).remove("http-api").unwrap_or_default();
+    let signer = Signer::default();
     let mut answers = Vec::new();
-    while let Some(event) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let mut request = sample.clone();
-        request["body"] = events[*event].body().to_string().into();
+    while let Some(body) = plan.order.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let request = signer.event(&plan.bodies[*body]);
         let start = Instant::now();
         let answer = webhook.invoke(request).await?;
         let status = answer["statusCode"].as_u64().unwrap_or_default();
-        answers.push(Answered { event: *event, status, took: start.elapsed() });
+        answers.push(Answered { body: *body, status, took: start.elapsed() });
     }
     // Its last lines are on their way.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -132,68 +143,52 @@ async fn deliver(
     Ok((answers, lines))
 }
 
-/// Breaks table and queue for a while, heals them for a while, until it is aborted.
-async fn break_at_random(table: Proxy, queue: Proxy, mut rng: Rng, faults: Arc<AtomicUsize>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(rng.u64(100..1500))).await;
-        table.set(script(&mut rng));
-        if rng.u32(..4) == 0 {
-            queue.set(script(&mut rng));
-        }
-        faults.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(rng.u64(50..1000))).await;
-        table.set(Script::always(Fault::None));
-        queue.set(Script::always(Fault::None));
+/// What should never have been answered, or logged.
+fn unexpected(delivered: &Delivered) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
+    let (lost, answered_503) = (lost(&delivered.lines).len(), count(503));
+    if lost != answered_503 {
+        wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
     }
+    if count(200) + answered_503 != delivered.answers.len() {
+        wrong.push("an answer that is neither 200 nor 503".to_owned());
+    }
+    wrong
 }
 
-fn script(rng: &mut Rng) -> Script {
-    let fault = match rng.u32(..12) {
-        0 => Fault::Delay(Duration::from_millis(rng.u64(50..500))),
-        1 => Fault::Delay(Duration::from_millis(rng.u64(500..2500))),
-        2 => Fault::Hang,
-        3 => Fault::ResetBefore,
-        4 => Fault::ResetAfter,
-        5 | 6 => Fault::LoseAnswer,
-        7 => Fault::CloseAfter,
-        8 => Fault::error("ProvisionedThroughputExceededException"),
-        9 => Fault::Answer(500, "InternalServerError"),
-        10 => Fault::Answer(503, "<html>"),
-        _ => Fault::Answer(200, "<html>"),
-    };
-    // For every request, or only for some of them.
-    match rng.bool() {
-        true => Script::always(fault),
-        false => Script {
-            first: (0..200).map(|_| if rng.bool() { fault } else { Fault::None }).collect(),
-            then: Fault::None,
-        },
-    }
+/// The messages of lost events, as they stand in the log.
+fn lost(lines: &[Value]) -> Vec<String> {
+    let lost = lines.iter().filter(|line| line["outcome"] == "lost");
+    lost.flat_map(|line| match &line["event"] {
+        Value::Array(messages) => messages.iter().map(ToString::to_string).collect(),
+        message => vec![message.to_string()],
+    })
+    .collect()
 }
 
-/// Hands messages to `redrive` as SQS does, those that fail again; returns how many it has stored.
-async fn drain(redrive: &Function, messages: Vec<String>) -> Result<usize, String> {
-    let (total, mut waiting) = (messages.len(), messages);
-    for _ in 0..MAX_RECEIVES {
-        let mut failed = Vec::new();
-        for batch in waiting.chunks(BATCH) {
-            let record = |(n, body): (usize, &String)| json!({ "messageId": n.to_string(), "body": body });
-            let records: Vec<Value> = batch.iter().enumerate().map(record).collect();
-            let answer = redrive.invoke(json!({ "Records": records })).await?;
-            let failures = answer["batchItemFailures"].as_array().into_iter().flatten();
-            let number = |failure: &Value| failure["itemIdentifier"].as_str()?.parse::<usize>().ok();
-            failed.extend(failures.filter_map(number).filter_map(|number| batch.get(number).cloned()));
-        }
-        waiting = failed;
+/// What was told of each group.
+fn groups(bodies: &[Value]) -> BTreeMap<&str, Vec<&Value>> {
+    let mut groups = BTreeMap::<&str, Vec<&Value>>::new();
+    for body in bodies {
+        groups.entry(body["GroupId"].as_str().unwrap_or_default()).or_default().push(body);
     }
-    match waiting.is_empty() {
-        true => Ok(total),
-        false => Err(format!("{} messages are left for the dead-letter queue", waiting.len())),
-    }
+    groups
+}
+
+/// The groups of which every event was answered OK: one that was not may be in the table all the same.
+fn kept<'a>(plan: &'a Plan, delivered: &Delivered) -> BTreeMap<&'a str, Vec<&'a Value>> {
+    let refused = delivered.answers.iter().filter(|answer| answer.status != 200);
+    let refused: BTreeSet<&str> =
+        refused.filter_map(|answer| plan.bodies[answer.body]["GroupId"].as_str()).collect();
+    let mut groups = groups(&plan.bodies);
+    groups.retain(|group_id, _| !refused.contains(group_id));
+    groups
 }
 
 /// Prints what happened; whether it is as promised.
-fn report(answers: &[Answered], lines: &[Value], faults: usize, redriven: usize, wrong: &[String]) -> bool {
+fn report(delivered: &Delivered, wrong: &[String]) -> bool {
+    let Delivered { answers, lines, faults } = delivered;
     let mut took: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
     took.sort_unstable();
     let at = |share: f64| {
@@ -212,8 +207,11 @@ fn report(answers: &[Answered], lines: &[Value], faults: usize, redriven: usize,
     );
     let [p50, p99, maximum] = [0.5, 0.99, 1.0].map(|share| at(share).as_millis());
     println!("answer time  p50 {p50} ms, p99 {p99} ms, maximum {maximum} ms");
-    println!("faults       {faults}\nredriven     {redriven}");
-    println!("lost         {} (answered OK or put back from the log, and not in the table)", wrong.len());
+    println!("faults       {faults}");
+    println!(
+        "wrong        {} (groups that are not what was answered OK or put back from the log)",
+        wrong.len()
+    );
     for line in wrong.iter().take(5) {
         println!("{line}");
     }

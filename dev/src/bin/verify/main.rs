@@ -5,18 +5,21 @@ mod table;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use chat_groups::{Kept, Token, causes};
+use chat_groups::{Token, causes, to_millis};
+use chat_groups_dev::bodies::Group;
+use chat_groups_dev::life::{Step, life};
+use chat_groups_dev::samples::Signer;
 use post::{Answer, Poster};
-use serde_json::{Value, json};
+use table::Table;
 
-const AFTER_CREATE_GROUP: &str = Kept::AfterCreateGroup.name();
-
-/// A custom GroupId that says where it comes from: the same at each run, so that there is never more than one.
+/// What the custom GroupId begins with, so that it says where it comes from. Each run has a group of its own: nothing
+/// of an earlier one can be taken for it.
 const GROUP: &str = "chat-groups-verify";
 const OWNER: &str = "verify-owner";
-const MEMBERS: [&str; 2] = [OWNER, "verify-member"];
+const MEMBER: &str = "verify-member";
+const NEWCOMER: &str = "verify-newcomer";
 
 /// How long Chat waits.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -48,50 +51,89 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<bool, Box<dyn Error>> {
     let app_id: u64 = setting("SDK_APP_ID")?.parse().map_err(|_| "SDK_APP_ID: expected a decimal number")?;
-    let token = Token::new(&token()?).ok_or("TOKEN: expected 1 to 128 characters")?;
-    let poster = Poster::new(setting("URL")?)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let event_time = u64::try_from(now.as_millis())?;
-    let body = sample(event_time).to_string();
-
-    let query = |request_time: u64, sign: &str| {
-        format!(
-            "CallbackCommand={AFTER_CREATE_GROUP}&ClientIP=127.0.0.1&OptPlatform=RESTAPI\
-             &RequestTime={request_time}&SdkAppid={app_id}&Sign={sign}&contenttype=json"
-        )
+    let token = token()?;
+    Token::new(&token).ok_or("TOKEN: expected 1 to 128 characters")?;
+    let sender = Sender { poster: Poster::new(setting("URL")?)?, token, app_id };
+    let now = to_millis(SystemTime::now());
+    let group = Group::new(format!("{GROUP}-{now}"), "Work");
+    let mut created = group.created(now, OWNER, &[MEMBER, OWNER]);
+    created["Name"] = "make verify".into();
+    let steps = life(created, NEWCOMER);
+    let table = match std::env::var("TABLE_NAME").ok().filter(|name| !name.is_empty()) {
+        Some(name) => Some(Table::new(name, app_id, group.id.clone())?),
+        None => None,
     };
-    let signed = |request_time: u64| query(request_time, &token.sign(&request_time.to_string()));
-    let fresh = now.as_secs();
-    let stale = fresh - STALE_SECONDS;
-    let mut right = true;
-    for (name, query, expected) in [
-        ("a genuine sample", signed(fresh), STORED),
-        ("the same again", signed(fresh), STORED),
-        ("a forged one", query(fresh, &"0".repeat(64)), NOT_GENUINE),
-        ("a stale one", signed(stale), NOT_GENUINE),
-    ] {
-        right &= report(name, poster.post(&query, &body).await, expected);
-    }
 
-    match std::env::var("TABLE_NAME").ok().filter(|name| !name.is_empty()) {
-        Some(table) => right &= table::check(&table, app_id, event_time).await?,
-        None => println!(
-            "\nThe group {GROUP} stays in the table; with TABLE_NAME its items are shown and removed."
-        ),
+    println!("A short life of the group {}:\n", group.id);
+    let mut right = true;
+    for count in 1..=steps.len() {
+        right &= step(&sender, table.as_ref(), steps.get(..count).unwrap_or_default()).await?;
+    }
+    right &= refusals(&sender, &steps).await;
+    match table {
+        Some(table) => right &= table.clear().await?,
+        None => {
+            println!("\nWith TABLE_NAME, the roster is checked after each step, and the items are removed.")
+        }
     }
     Ok(right)
 }
 
-fn sample(event_time: u64) -> Value {
-    let members = MEMBERS.map(|account| json!({ "Member_Account": account }));
-    json!({
-        "CallbackCommand": AFTER_CREATE_GROUP, "GroupId": GROUP, "Type": "Work", "Name": "make verify",
-        "Operator_Account": OWNER, "Owner_Account": OWNER, "MemberList": members, "EventTime": event_time,
-    })
+/// Plays the last of these steps, and looks at the table where there is access to it.
+async fn step(sender: &Sender, table: Option<&Table>, steps: &[Step]) -> Result<bool, Box<dyn Error>> {
+    let Some(step) = steps.last() else {
+        return Ok(true);
+    };
+    let answered = report(step.name, sender.genuine(step).await, STORED);
+    match table {
+        Some(table) => Ok(answered & table.check(steps).await?),
+        None => Ok(answered),
+    }
+}
+
+/// Sends the first step again, genuine, forged and stale.
+async fn refusals(sender: &Sender, steps: &[Step]) -> bool {
+    let Some(first) = steps.first() else {
+        return false;
+    };
+    let forger = Sender { token: "0".repeat(64), poster: sender.poster.clone(), app_id: sender.app_id };
+    let stale = to_millis(SystemTime::now()) / 1000 - STALE_SECONDS;
+    let mut right = true;
+    for (name, answer, expected) in [
+        ("the first again", sender.genuine(first).await, STORED),
+        ("a forged one", forger.genuine(first).await, NOT_GENUINE),
+        ("a stale one", sender.post(first, stale).await, NOT_GENUINE),
+    ] {
+        right &= report(name, answer, expected);
+    }
+    right
+}
+
+/// Sends callbacks as Chat does.
+struct Sender {
+    poster: Poster,
+    token: String,
+    app_id: u64,
+}
+
+impl Sender {
+    async fn genuine(&self, step: &Step) -> Result<Answer, Box<dyn Error>> {
+        self.post(step, to_millis(SystemTime::now()) / 1000).await
+    }
+
+    async fn post(&self, step: &Step, request_time: u64) -> Result<Answer, Box<dyn Error>> {
+        let signer = Signer {
+            token: self.token.clone(),
+            sdk_app_id: self.app_id.to_string(),
+            request_time: request_time.to_string(),
+        };
+        let command = step.body["CallbackCommand"].as_str().unwrap_or_default();
+        self.poster.post(&signer.query(command), &step.body.to_string()).await
+    }
 }
 
 /// Says whether the answer and its time were right.
-fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, expected: (u16, u64)) -> bool {
+fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, (status, code): (u16, u64)) -> bool {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -99,24 +141,19 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, expected: (u16, u6
             return false;
         }
     };
-    let (status, code) = expected;
     let milliseconds = answer.time.as_millis();
-    let right = answer.status == status && answer.error_code == Some(code);
+    let right = answer.status == status && answer.error_code == Some(code) && answer.time < LIMIT;
     if right {
-        println!("right  {name}: {status} with ErrorCode {code}");
+        println!("right  {name}: {status} with ErrorCode {code}, in {milliseconds} ms");
     } else {
         println!(
-            "WRONG  {name}: expected {status} with ErrorCode {code}, got {} {}",
-            answer.status, answer.text
+            "WRONG  {name}: expected {status} with ErrorCode {code} within {} ms, got {} {}, in {milliseconds} ms",
+            LIMIT.as_millis(),
+            answer.status,
+            answer.text
         );
     }
-    let in_time = answer.time < LIMIT;
-    println!(
-        "{}  in {milliseconds} ms; Chat waits {} ms",
-        if in_time { "right" } else { "WRONG" },
-        LIMIT.as_millis()
-    );
-    right && in_time
+    right
 }
 
 /// From the file `TOKEN_FILE` or the environment: a command line is in every process list.

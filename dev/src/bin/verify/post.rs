@@ -15,6 +15,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Posts to one URL.
+#[derive(Clone)]
 pub struct Poster {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Full<axum::body::Bytes>>,

@@ -1,42 +1,63 @@
-//! The sample's items: shown, checked and removed.
+//! The group of this run in the deployed table: checked and removed.
 
 use std::error::Error;
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, GroupKey, Store, Timeouts, text_of};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Store, Timeouts, partition_key};
+use chat_groups_dev::life::Step;
+use chat_groups_dev::model::{seen, view};
 use chat_groups_dev::show;
-
-use crate::{GROUP, MEMBERS, OWNER};
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
 
-/// Shows what the table holds of the sample, says whether that is right, and removes it.
-pub async fn check(table: &str, app_id: u64, event_time: u64) -> Result<bool, Box<dyn Error>> {
-    let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
-    let store = Store::new(client.clone(), table.to_owned());
-    let key = GroupKey { sdk_app_id: app_id, group_id: GROUP.to_owned() };
-    let Some(group) = store.group(&key).await? else {
-        println!("\nWRONG  the group {GROUP} is not in the table {table}");
-        return Ok(false);
-    };
-    println!("\nThe items in {table}:");
-    show::group(&group);
-    let mut accounts: Vec<_> = group.members.iter().filter_map(|member| text_of(member, "account")).collect();
-    accounts.sort_unstable();
-    let mut expected = MEMBERS;
-    expected.sort_unstable();
-    let right = group.group.get("event_time").and_then(|value| value.as_n().ok())
-        == Some(&event_time.to_string())
-        && text_of(&group.group, "owner_account") == Some(OWNER)
-        && accounts == expected;
-    println!("\n{}  the items of this run's sample", if right { "right" } else { "WRONG" });
+/// The table, as far as it holds one group.
+pub struct Table {
+    client: Client,
+    name: String,
+    key: GroupKey,
+}
 
-    // The group item first: without it there is no group.
-    for item in std::iter::once(&group.group).chain(&group.members) {
-        let of = |name: &str| item.get(name).cloned().ok_or_else(|| format!("an item has no {name}"));
-        client.delete_item().table_name(table).key("pk", of("pk")?).key("sk", of("sk")?).send().await?;
+impl Table {
+    /// Access with the operator's own credentials.
+    pub fn new(name: String, sdk_app_id: u64, group_id: String) -> Result<Self, Box<dyn Error>> {
+        let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
+        Ok(Self { client, name, key: GroupKey { sdk_app_id, group_id } })
     }
-    let gone = store.group(&key).await?.is_none();
-    println!("{}  removed", if gone { "right" } else { "WRONG" });
-    Ok(right && gone)
+
+    /// Shows the roster, and says whether it is what these steps lead to.
+    pub async fn check(&self, steps: &[Step]) -> Result<bool, Box<dyn Error>> {
+        let store = Store::new(self.client.clone(), self.name.clone());
+        let roster = seen(store.group(&self.key).await?.as_ref());
+        show::roster(&roster);
+        let expected = view(steps.iter().map(|step| &step.body));
+        if roster == expected {
+            println!("right  the roster");
+        } else {
+            println!("WRONG  the roster: expected {expected:#}");
+        }
+        Ok(roster == expected)
+    }
+
+    /// Removes the items. `redrive`, which sweeps a destroyed group, may put its mark back, to go by TTL.
+    pub async fn clear(&self) -> Result<bool, Box<dyn Error>> {
+        for item in self.items().await? {
+            let of = |name: &str| item.get(name).cloned().ok_or_else(|| format!("an item has no {name}"));
+            let request = self.client.delete_item().table_name(&self.name);
+            request.key("pk", of("pk")?).key("sk", of("sk")?).send().await?;
+        }
+        let is_gone = self.items().await?.is_empty();
+        println!("{}  the items in {} are removed", if is_gone { "right" } else { "WRONG" }, self.name);
+        Ok(is_gone)
+    }
+
+    /// All items of the group, marks included.
+    async fn items(&self) -> Result<Vec<Attributes>, Box<dyn Error>> {
+        let query = self.client.query().table_name(&self.name).consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(partition_key(&self.key)));
+        Ok(query.send().await?.items.unwrap_or_default())
+    }
 }
