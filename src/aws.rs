@@ -16,11 +16,17 @@ use aws_sdk_dynamodb::config::{
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
+use thiserror::Error;
+use tokio::time::Instant;
 
 pub(crate) use dns::Resolver;
 pub use tls::Trust;
 
 use crate::config::AwsSettings;
+use crate::retry::{RetryError, until};
+
+/// How long reading a secret may take, repeated attempts included.
+const SECRET_BUDGET: Duration = Duration::from_secs(8);
 
 /// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +72,15 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
     }
 
+    /// Reads the text of a secret, by its name or ARN.
+    pub async fn secret(&self, id: &str, timeouts: Timeouts) -> Result<String, SecretError> {
+        let endpoint = self.settings.secrets_manager_endpoint.as_deref();
+        let client = aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint));
+        let deadline = Instant::now() + SECRET_BUDGET;
+        let answer = until(deadline, is_transient, || client.get_secret_value().secret_id(id).send()).await?;
+        answer.secret_string.ok_or(SecretError::NoText)
+    }
+
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
         let settings = self.settings.clone();
         let AwsSettings { access_key_id, secret_access_key, session_token, .. } = settings;
@@ -90,6 +105,17 @@ impl Aws {
         config.set_endpoint_url(endpoint.map(str::to_owned));
         config.build()
     }
+}
+
+/// Why a secret could not be read. No text of it holds the secret.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager, or the way to it, failed.
+    #[error("the secret could not be read")]
+    Failed(#[from] RetryError),
+    /// The secret is binary.
+    #[error("the secret: expected text")]
+    NoText,
 }
 
 /// Whether a request that failed like this may succeed if it is sent again: it got no answer, one that can't be read, or
