@@ -22,6 +22,7 @@ use tokio::time::Instant;
 pub(crate) use dns::Resolver;
 pub use tls::Trust;
 
+use crate::chat::SecretKey;
 use crate::config::AwsSettings;
 use crate::retry::{RetryError, until};
 
@@ -72,13 +73,13 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
     }
 
-    /// Reads the text of a secret, by its name or ARN.
-    pub async fn secret(&self, id: &str, timeouts: Timeouts) -> Result<String, SecretError> {
+    /// Reads Chat's secret key from Secrets Manager, by the secret's name or ARN.
+    pub async fn secret_key(&self, id: &str, timeouts: Timeouts) -> Result<SecretKey, SecretError> {
         let endpoint = self.settings.secrets_manager_endpoint.as_deref();
         let client = aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint));
         let deadline = Instant::now() + SECRET_BUDGET;
         let answer = until(deadline, is_transient, || client.get_secret_value().secret_id(id).send()).await?;
-        answer.secret_string.ok_or(SecretError::NoText)
+        answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
@@ -111,10 +112,10 @@ impl Aws {
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// Secrets Manager, or the way to it, failed.
-    #[error("the secret could not be read")]
+    #[error("the secret that CHAT_SECRET_KEY_ID names could not be read")]
     Failed(#[from] RetryError),
-    /// The secret is binary.
-    #[error("the secret: expected text")]
+    /// The secret is binary, or empty.
+    #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
     NoText,
 }
 

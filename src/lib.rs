@@ -26,14 +26,20 @@ mod store;
 mod time;
 
 pub use self::time::{EventTime, from_millis, rfc3339, to_millis};
-pub use aws::{Aws, Timeouts, Trust};
+pub use aws::{Aws, SecretError, Timeouts, Trust};
 pub use callback::{
     BodyError, Code, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
     Verifier,
 };
-pub use config::{AwsSettings, ConfigError, Environment, RedriveSettings, WebhookSettings};
+pub use config::{
+    AwsSettings, ConfigError, Environment, KeySource, ReconcileSettings, RedriveSettings, WebhookSettings,
+};
 pub use event::{
     ACCOUNT_MAX_BYTES, Attributes, Event, Fact, Facts, GROUP_ID_MAX_BYTES, GroupKey, MAX_DEPTH, name,
+};
+pub use functions::reconcile::{
+    self, Change, Correction, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report,
+    RequestError,
 };
 pub use functions::redrive::{self, Redrive, RedriveError};
 pub use functions::webhook::{self, Webhook};
