@@ -18,5 +18,6 @@ mod local;
 mod processes;
 mod promises;
 mod readers;
+mod reconcile;
 
 use chat_groups_dev::{chat as chat_api, function, proxy, queue, samples, table as database};
