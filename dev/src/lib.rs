@@ -5,5 +5,6 @@ pub mod function;
 pub mod proxy;
 pub mod queue;
 pub mod samples;
+pub mod secrets;
 pub mod show;
 pub mod table;

@@ -20,4 +20,4 @@ mod promises;
 mod readers;
 mod reconcile;
 
-use chat_groups_dev::{chat as chat_api, function, proxy, queue, samples, table as database};
+use chat_groups_dev::{chat as chat_api, function, proxy, queue, samples, secrets, table as database};
