@@ -9,7 +9,8 @@
 //! 5. [`Outcome`] or [`Refusal`]: the answer and the log line.
 //!
 //! [`Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
-//! in a [`Queue`], and [`Redrive`] walks the rest of the path later.
+//! in a [`Queue`], and [`Redrive`] walks the rest of the path later. [`Reconcile`] makes events of what Chat's REST API
+//! ([`chat`]) says and the table does not; they take the same step 4.
 
 mod aws;
 mod callback;

@@ -51,13 +51,32 @@ impl From<Unusable> for Trouble {
 }
 
 impl Pass<'_> {
-    /// Compares groups with what Chat says of them.
+    /// Compares groups with what Chat says of them. A question that is refused for good is asked in halves: one id that
+    /// Chat can't read must not hold up the others.
     pub(super) async fn check(&self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
-        let names = groups.iter().flat_map(|group| group.facts.values.keys());
-        let custom = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
-        let custom = self.custom_fields(custom);
-        let Answer { asked_at, value: mut infos } = self.infos(&ids, &custom).await?;
+        let mut parts = vec![groups];
+        while let Some(mut groups) = parts.pop() {
+            let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
+            let names = groups.iter().flat_map(|group| group.facts.values.keys());
+            let custom = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
+            let custom = self.custom_fields(custom);
+            match self.infos(&ids, &custom).await {
+                Ok(infos) => self.check_all(groups, infos).await?,
+                Err(error) if error.class() == Class::Other && groups.len() > 1 => {
+                    parts.push(groups.split_off(groups.len() / 2));
+                    parts.push(groups);
+                }
+                Err(error) if error.class() == Class::Other => {
+                    ids.into_iter().for_each(|group_id| self.skip(group_id, &causes(&error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_all(&self, groups: Vec<Listed>, infos: Answer<GroupInfos>) -> Result<(), ReconcileError> {
+        let Answer { asked_at, value: mut infos } = infos;
         let said_at = said_at(asked_at);
         let work = groups.into_iter().map(|group| {
             let info = infos.remove(&group.key.group_id);
