@@ -16,12 +16,19 @@ use aws_sdk_dynamodb::config::{
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
+use thiserror::Error;
+use tokio::time::Instant;
 
 pub(crate) use dns::Resolver;
 pub use tls::Trust;
 
+use crate::chat::SecretKey;
 use crate::config::AwsSettings;
 use crate::http::HttpClient;
+use crate::retry::{RetryError, until};
+
+/// How long reading a secret may take, repeated attempts included.
+const SECRET_BUDGET: Duration = Duration::from_secs(8);
 
 /// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +79,15 @@ impl Aws {
         HttpClient::new(self.settings.trust.clone(), connect_timeout)
     }
 
+    /// Reads Chat's secret key from Secrets Manager, by the secret's name or ARN.
+    pub async fn secret_key(&self, id: &str, timeouts: Timeouts) -> Result<SecretKey, SecretError> {
+        let endpoint = self.settings.secrets_manager_endpoint.as_deref();
+        let client = aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint));
+        let deadline = Instant::now() + SECRET_BUDGET;
+        let answer = until(deadline, is_transient, || client.get_secret_value().secret_id(id).send()).await?;
+        answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
+    }
+
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
         let settings = self.settings.clone();
         let AwsSettings { access_key_id, secret_access_key, session_token, .. } = settings;
@@ -96,6 +112,17 @@ impl Aws {
         config.set_endpoint_url(endpoint.map(str::to_owned));
         config.build()
     }
+}
+
+/// Why a secret could not be read. No text of it holds the secret.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager, or the way to it, failed.
+    #[error("the secret that CHAT_SECRET_KEY_ID names could not be read")]
+    Failed(#[from] RetryError),
+    /// The secret is binary, or empty.
+    #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
+    NoText,
 }
 
 /// Whether a request that failed like this may succeed if it is sent again: it got no answer, one that can't be read, or

@@ -3,15 +3,22 @@
 use std::borrow::Cow;
 use std::env::VarError;
 use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 
+use lambda_http::http::Uri;
 use thiserror::Error;
 
 use crate::aws::Trust;
 use crate::callback::{TOKEN_MAX_CHARS, Token, Unsigned, Verifier, decimal};
+use crate::chat::SecretKey;
 use crate::forward::ForwardUrl;
 
 /// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
+
+/// The requests to Chat's REST API in a second by default: a tenth of what the vendor allows.
+const DEFAULT_CHAT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// An environment to read: `std::env::var`, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
@@ -80,6 +87,59 @@ impl RedriveSettings {
     }
 }
 
+/// The settings of `reconcile`.
+#[derive(Debug, Clone)]
+pub struct ReconcileSettings {
+    /// `SDK_APP_ID`.
+    pub sdk_app_id: u64,
+    /// `TABLE_NAME`.
+    pub table_name: String,
+    /// `CHAT_API_URL`.
+    pub chat_api_url: String,
+    /// `CHAT_ADMIN_ACCOUNT`.
+    pub chat_admin_account: String,
+    /// `CHAT_SECRET_KEY` or `CHAT_SECRET_KEY_ID`.
+    pub chat_secret_key: KeySource,
+    /// `CHAT_REQUESTS_PER_SECOND`.
+    pub chat_requests_per_second: NonZeroU32,
+    /// How to reach AWS.
+    pub aws: AwsSettings,
+}
+
+/// Where the application's secret key comes from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// The key itself.
+    Key(SecretKey),
+    /// The name or ARN of the Secrets Manager secret that holds it.
+    Secret(String),
+}
+
+impl ReconcileSettings {
+    /// Reads them.
+    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
+        let rate = optional(env, "CHAT_REQUESTS_PER_SECOND", "a whole number from 1 on", |text| {
+            u32::try_from(decimal(text)?).ok().and_then(NonZeroU32::new)
+        })?;
+        Ok(Self {
+            sdk_app_id: sdk_app_id(env)?,
+            table_name: table_name(env)?,
+            chat_api_url: required(
+                env,
+                "CHAT_API_URL",
+                "the base URL of Chat's data centre: https, or http on loopback, without a query",
+                base_url,
+            )?,
+            chat_admin_account: required(env, "CHAT_ADMIN_ACCOUNT", "the UserID of an App admin", |text| {
+                Some(text.to_owned())
+            })?,
+            chat_secret_key: key_source(env)?,
+            chat_requests_per_second: rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND),
+            aws: AwsSettings::from_env(env)?,
+        })
+    }
+}
+
 /// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
 #[derive(Clone)]
 pub struct AwsSettings {
@@ -95,6 +155,8 @@ pub struct AwsSettings {
     pub dynamodb_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
     pub sqs_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
+    pub secrets_manager_endpoint: Option<String>,
     /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
     pub trust: Trust,
 }
@@ -123,6 +185,7 @@ impl AwsSettings {
             region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+            secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
             trust: trust(env)?,
         })
     }
@@ -153,6 +216,28 @@ fn queue_url(text: &str) -> Option<String> {
 fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> {
     let expected = "a URL: https, or http on a loopback or private address; without credentials and fragment";
     optional(env, "FORWARD_URL", expected, ForwardUrl::new)
+}
+
+fn base_url(text: &str) -> Option<String> {
+    let url: Uri = text.parse().ok()?;
+    let host = url.host().filter(|host| !host.is_empty())?;
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let is_safe = match url.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_loopback,
+        _ => false,
+    };
+    (is_safe && url.query().is_none() && !text.contains('@')).then(|| text.to_owned())
+}
+
+fn key_source(env: Environment<'_>) -> Result<KeySource, ConfigError> {
+    let expected = "the application's secret key, or CHAT_SECRET_KEY_ID with the name or ARN of its secret";
+    if let Some(key) = optional(env, "CHAT_SECRET_KEY", expected, SecretKey::new)? {
+        return Ok(KeySource::Key(key));
+    }
+    let id = optional(env, "CHAT_SECRET_KEY_ID", "a secret's name or ARN", |text| Some(text.to_owned()))?;
+    id.map(KeySource::Secret).ok_or_else(|| ConfigError::new("CHAT_SECRET_KEY", expected))
 }
 
 fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
@@ -309,6 +394,71 @@ mod tests {
             ("SSL_CERT_FILE", "Cargo.toml"),
         ] {
             assert_eq!(wrong(&[(variable, value)]), Some(variable), "{value}");
+        }
+    }
+
+    fn read_reconcile(variables: &[(&str, &str)]) -> Result<ReconcileSettings, ConfigError> {
+        let mut all = HashMap::from([
+            ("TABLE_NAME", "groups"),
+            ("SDK_APP_ID", "1400000001"),
+            ("CHAT_API_URL", "https://console.tim.qq.com"),
+            ("CHAT_ADMIN_ACCOUNT", "the admin"),
+            ("CHAT_SECRET_KEY", "hunter2"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter3"),
+        ]);
+        all.extend(variables.iter().copied());
+        ReconcileSettings::from_env(&|name| {
+            all.get(name).map(|value| (*value).to_owned()).ok_or(VarError::NotPresent)
+        })
+    }
+
+    #[test]
+    fn chats_api_is_asked_over_https_or_on_loopback() {
+        let wrong = |url: &str| read_reconcile(&[("CHAT_API_URL", url)]).err().map(|error| error.variable);
+        for url in [
+            "https://adminapisgp.im.qcloud.com/",
+            "http://127.0.0.1:80",
+            "http://[::1]:80",
+            "http://localhost",
+        ] {
+            assert_eq!(wrong(url), None, "{url}");
+        }
+        for url in [
+            "",
+            "console.tim.qq.com",
+            "http://console.tim.qq.com",
+            "ftp://localhost",
+            "https://a/?b=c",
+            "https://a@b",
+        ] {
+            assert_eq!(wrong(url), Some("CHAT_API_URL"), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_secret_key_or_the_secret_that_holds_it_must_be_named() {
+        let source = |variables| read_reconcile(variables).map(|settings| settings.chat_secret_key);
+        assert!(matches!(source(&[]), Ok(KeySource::Key(_))));
+        let named = source(&[("CHAT_SECRET_KEY", ""), ("CHAT_SECRET_KEY_ID", "chat/key")]);
+        assert!(matches!(named, Ok(KeySource::Secret(id)) if id == "chat/key"));
+        let missing = source(&[("CHAT_SECRET_KEY", " ")]).err();
+        assert_eq!(missing.map(|error| error.variable), Some("CHAT_SECRET_KEY"));
+        let shown = format!("{:?}", read_reconcile(&[]));
+        assert!(shown.contains("the admin") && !shown.contains("hunter"), "{shown}");
+    }
+
+    #[test]
+    fn the_share_of_the_quota_is_a_number_from_one_on() {
+        let rate = |text| {
+            read_reconcile(&[("CHAT_REQUESTS_PER_SECOND", text)])
+                .map(|settings| settings.chat_requests_per_second.get())
+                .map_err(|error| error.variable)
+        };
+        assert_eq!((rate(""), rate("1")), (Ok(20), Ok(1)));
+        for text in ["0", "-1", "1.5", "4294967296"] {
+            assert_eq!(rate(text), Err("CHAT_REQUESTS_PER_SECOND"), "{text}");
         }
     }
 

@@ -13,8 +13,10 @@ mod role;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(crate) use extra::map_name;
 pub use extra::{Attributes, MAX_DEPTH, number, text};
 pub use facts::{Fact, Facts, Name, name};
+pub(crate) use role::normal as normal_role;
 
 use crate::callback::{BodyError, Fields, Kept, Origin};
 use crate::time::EventTime;

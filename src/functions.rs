@@ -1,5 +1,6 @@
 //! The three functions, and what becomes of a callback in them.
 
+pub mod reconcile;
 pub mod redrive;
 pub mod webhook;
 

@@ -10,7 +10,8 @@
 //!
 //! [`Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
 //! in a [`Queue`], and [`Redrive`] walks the rest of the path later. With a [`Forwarder`], every genuine callback is passed
-//! on to the team's own receiver as well.
+//! on to the team's own receiver as well. [`Reconcile`] makes events of what Chat's REST API ([`chat`]) says and the table
+//! does not; they take the same step 4.
 
 mod aws;
 mod callback;
@@ -28,16 +29,22 @@ mod store;
 mod time;
 
 pub use self::time::{EventTime, from_millis, rfc3339, to_millis};
-pub use aws::{Aws, Timeouts, Trust};
+pub use aws::{Aws, SecretError, Timeouts, Trust};
 pub use callback::{
     BodyError, Code, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
     Verifier,
 };
-pub use config::{AwsSettings, ConfigError, Environment, RedriveSettings, WebhookSettings};
+pub use config::{
+    AwsSettings, ConfigError, Environment, KeySource, ReconcileSettings, RedriveSettings, WebhookSettings,
+};
 pub use event::{
     ACCOUNT_MAX_BYTES, Attributes, Event, Fact, Facts, GROUP_ID_MAX_BYTES, GroupKey, MAX_DEPTH, name,
 };
 pub use forward::{ForwardError, ForwardUrl, Forwarder};
+pub use functions::reconcile::{
+    self, Change, Correction, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report,
+    RequestError,
+};
 pub use functions::redrive::{self, Redrive, RedriveError};
 pub use functions::webhook::{self, Behind, Webhook};
 pub use functions::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};

@@ -6,8 +6,11 @@
 
 mod insert;
 mod item;
+mod known;
 mod merge;
+mod place;
 mod read;
+mod scan;
 mod sweep;
 
 use std::collections::HashMap;
@@ -22,8 +25,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub use item::{GROUP_SK, ItemKey, MEMBER_PREFIX, account_key, partition_key, text_of};
+pub(crate) use known::Known;
 pub use merge::is_member;
+pub(crate) use place::Lease;
 pub use read::Group;
+pub(crate) use scan::{Listed, Position, position};
 
 use crate::aws::is_transient;
 use crate::event::{Attributes, Event, Facts, number};
@@ -92,10 +98,8 @@ impl Store {
     /// Writes an event of which a part may be in the table already, and removes what an earlier life left behind: reads
     /// the partition first, and writes only what differs.
     pub async fn settle(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
-        let partition = self.partition(&event.key, deadline).await?;
-        let applied = self.write(event, Some(&partition), deadline).await?;
-        self.sweep(event, &partition, deadline).await;
-        Ok(Applied { has_leftovers: false, ..applied })
+        let known = self.known(&event.key, deadline).await?;
+        self.settle_over(event, &known, deadline).await
     }
 
     /// Writes the members, then the group.

@@ -83,6 +83,13 @@ impl Function {
         Ok(self.child.wait().await?.success())
     }
 
+    /// The most memory that the process has used, as Linux tells it.
+    pub fn peak_memory(&self) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(peak.trim().to_owned())
+    }
+
     /// What it has written to standard output.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -10,5 +10,6 @@ pub mod proxy;
 pub mod queue;
 pub mod receiver;
 pub mod samples;
+pub mod secrets;
 pub mod show;
 pub mod table;

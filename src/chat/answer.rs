@@ -43,7 +43,7 @@ pub struct GroupInfo {
     pub notification: Option<String>,
     /// FaceUrl.
     pub face_url: Option<String>,
-    /// Owner_Account; a group can be without an owner.
+    /// Owner_Account; empty where a group is without an owner.
     pub owner_account: Option<String>,
     /// CreateTime, in seconds since the Unix epoch.
     pub create_time: Option<u64>,
@@ -112,7 +112,7 @@ impl GroupInfo {
             introduction: fields.text("Introduction")?,
             notification: fields.text("Notification")?,
             face_url: fields.text("FaceUrl")?,
-            owner_account: fields.text("Owner_Account")?.filter(|account| !account.is_empty()),
+            owner_account: fields.text("Owner_Account")?,
             create_time: fields.number("CreateTime")?,
             member_num: fields.number("MemberNum")?,
             user_defined: fields
@@ -277,6 +277,7 @@ mod tests {
             group_type: Some("Public".into()),
             name: Some(String::new()),
             face_url: Some("https://example.com/".into()),
+            owner_account: Some(String::new()),
             create_time: Some(1_700_000_000),
             member_num: Some(2),
             user_defined: [("k".into(), "v\u{0}".into()), ("empty".into(), String::new())].into(),

@@ -36,7 +36,12 @@ const MEMBER_DETAILS: [&str; 2] = ["join_type", "extra"];
 
 /// The hash key of a group and all of its members.
 pub fn partition_key(group: &GroupKey) -> String {
-    format!("{}#{}", group.sdk_app_id, group.group_id)
+    format!("{}{}", application_prefix(group.sdk_app_id), group.group_id)
+}
+
+/// What the hash keys of an application's groups begin with.
+pub fn application_prefix(sdk_app_id: u64) -> String {
+    format!("{sdk_app_id}#")
 }
 
 /// The hash key of the index `by_account`.

@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// The group items of these hash keys, as far as they are there.
-    async fn group_items(&self, keys: &[&str]) -> Result<Vec<Attributes>, StoreError> {
+    pub(super) async fn group_items(&self, keys: &[&str]) -> Result<Vec<Attributes>, StoreError> {
         let keys = keys.iter().map(|pk| item::key(pk, GROUP_SK)).collect();
         let request = KeysAndAttributes::builder().set_keys(Some(keys)).build();
         let request = request.map_err(|error| StoreError::Refused(error.to_string()))?;
@@ -115,7 +115,7 @@ impl Store {
 }
 
 /// Whether a group of these facts is there.
-fn is_there(group: &Facts) -> bool {
+pub fn is_there(group: &Facts) -> bool {
     group.event_time.is_some() && group.gone_at.is_none()
 }
 

@@ -135,7 +135,7 @@ async fn each_group_has_its_info_or_its_own_error() {
     };
     assert_eq!(infos["full"].as_ref().unwrap(), &expected);
     let empty = infos["empty"].as_ref().unwrap();
-    assert_eq!((empty.name.as_deref(), empty.owner_account.as_deref()), (Some(""), None));
+    assert_eq!((empty.name.as_deref(), empty.owner_account.as_deref()), (Some(""), Some("")));
     let classes: Vec<_> = ids.map(|id| infos[id].as_ref().err().map(ChatError::class)).into();
     assert_eq!(classes, [None, None, Some(Class::Other), Some(Class::Again), Some(Class::Gone)]);
     assert_eq!(api.calls(Command::GroupInfo), 1);

@@ -21,5 +21,8 @@ mod model;
 mod processes;
 mod promises;
 mod readers;
+mod reconcile;
 
-use chat_groups_dev::{chat as chat_api, function, proxy, queue, receiver, samples, table as database};
+use chat_groups_dev::{
+    chat as chat_api, function, proxy, queue, receiver, samples, secrets, table as database,
+};

@@ -1,0 +1,47 @@
+//! The Lambda function `reconcile`: corrects the table against Chat's REST API, by a schedule or by hand.
+
+use std::error::Error as StdError;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use chat_groups::{Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, reconcile};
+use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use tokio::time::Instant;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    chat_groups::init();
+    let reconcile = match build().await {
+        Ok(reconcile) => reconcile,
+        Err(error) => return chat_groups::stop(error.as_ref()),
+    };
+    let reconcile = &reconcile;
+    let handler = service_fn(async move |event: LambdaEvent<Value>| -> Result<Report, Error> {
+        let request = ReconcileRequest::parse(&event.payload)?;
+        let time_left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let reconciled = reconcile.run(&request, stop_at(time_left), &log).await;
+        chat_groups::write(&reconciled.to_line(SystemTime::now()));
+        reconciled.error.map_or(Ok(reconciled.report), |error| Err(chat_groups::causes(&error).into()))
+    });
+    match lambda_runtime::run(handler).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => chat_groups::stop(error.as_ref()),
+    }
+}
+
+async fn build() -> Result<Reconcile, Box<dyn StdError>> {
+    let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
+    Ok(Reconcile::from_settings(settings).await?)
+}
+
+/// Well before the time limit; of a short one, half is left.
+fn stop_at(time_left: Duration) -> Instant {
+    Instant::now() + time_left.saturating_sub(reconcile::MARGIN).max(time_left / 2)
+}
+
+fn log(note: &Note<'_>) {
+    if let Some(line) = note.to_line(SystemTime::now()) {
+        chat_groups::write(&line);
+    }
+}

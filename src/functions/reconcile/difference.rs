@@ -1,0 +1,333 @@
+//! What Chat says of a group and its members, as far as the table says something else.
+//!
+//! Absent equals empty. What Chat did not send is not compared.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use crate::chat::{GroupInfo, Roster};
+use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, Name, map_name, name, normal_role};
+use crate::store::is_member;
+use crate::time::EventTime;
+
+/// How much earlier than its question an answer is said: every callback of what happened since then is newer, whatever
+/// the clocks of Chat's servers differ.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// How much later than the creation that is known another one must be to be another: CreateTime has no milliseconds,
+/// and comes from another clock than EventTime.
+const SAME_CREATION: Duration = Duration::from_secs(60);
+
+/// How far CreateTime may lie ahead of the question, as EventTime may.
+const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// The moment that an answer speaks of.
+pub fn said_at(asked_at: SystemTime) -> EventTime {
+    EventTime::from(asked_at.checked_sub(MARGIN).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+/// Which life of a group Chat speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// The one that the table shows.
+    Known,
+    /// One that the table does not know, since this time.
+    New(EventTime),
+    /// The table knows of a destruction that is newer than the answer.
+    Over,
+}
+
+/// Why an answer can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Without it, a group that is not in the table can't be created.
+    #[error("CreateTime: expected a time that is not ahead, in seconds since the Unix epoch")]
+    CreateTime,
+    /// A group is created with all of its members or not at all.
+    #[error("MemberList: expected as many members as MemberNum says")]
+    Incomplete,
+    /// An account has no place in the table.
+    #[error("Member_Account: expected at most {ACCOUNT_MAX_BYTES} bytes")]
+    Account,
+}
+
+impl Life {
+    /// Compares CreateTime with what is known of the group.
+    pub fn of(info: &GroupInfo, said_at: EventTime, known: &Facts) -> Result<Self, Unusable> {
+        let created_at = info.create_time.filter(|seconds| *seconds > 0);
+        let created_at = created_at.map(|seconds| EventTime::from_millis(seconds.saturating_mul(1000)));
+        if let (Some(event_time), None) = (known.event_time, known.gone_at)
+            && created_at.is_none_or(|created_at| created_at <= later(event_time, SAME_CREATION))
+        {
+            return Ok(Self::Known);
+        }
+        if known.gone_at >= Some(said_at) {
+            return Ok(Self::Over);
+        }
+        let created_at = created_at.filter(|time| *time <= later(said_at, MARGIN + MAX_AHEAD));
+        let created_at = created_at.ok_or(Unusable::CreateTime)?;
+        Ok(Self::New(known.gone_at.map_or(created_at, |gone_at| created_at.max(gone_at.next()))))
+    }
+
+    /// When what Chat says of this life counts as said: not before it began.
+    fn since(self, said_at: EventTime) -> EventTime {
+        match self {
+            Self::New(created_at) => said_at.max(created_at),
+            Self::Known | Self::Over => said_at,
+        }
+    }
+}
+
+fn later(time: EventTime, by: Duration) -> EventTime {
+    let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+    EventTime::from_millis(time.as_millis().saturating_add(millis))
+}
+
+/// What is to be said of the group itself.
+pub fn of_group(info: &GroupInfo, said_at: EventTime, life: Life, known: &Facts) -> Facts {
+    let time = life.since(said_at);
+    let mut said = match life {
+        // How it was created is not known: the details of an earlier life don't stay.
+        Life::New(created_at) => Facts::there(created_at, Attributes::new()),
+        Life::Known => Facts::default(),
+        Life::Over => return Facts::default(),
+    };
+    let is_new = matches!(life, Life::New(_));
+    for (name, value) in values(info) {
+        let is_compared = is_new || name != name::TYPE;
+        let is_told = is_new && !value.is_empty();
+        if is_compared && (is_told || differs(known, &name, value)) {
+            let value =
+                Some(value.to_owned()).filter(|value| name != name::OWNER_ACCOUNT || !value.is_empty());
+            said.say(name, value, time);
+        }
+    }
+    said
+}
+
+/// The fields that Chat sent.
+fn values(info: &GroupInfo) -> impl Iterator<Item = (Name, &str)> {
+    let fields = [
+        (name::TYPE, &info.group_type),
+        (name::NAME, &info.name),
+        (name::INTRODUCTION, &info.introduction),
+        (name::NOTIFICATION, &info.notification),
+        (name::FACE_URL, &info.face_url),
+        (name::OWNER_ACCOUNT, &info.owner_account),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((Name::from(name), value.as_deref()?)));
+    let custom = info.user_defined.iter();
+    let custom = custom.map(|(key, value)| (name::user_defined(&map_name(key.clone())), value.as_str()));
+    fields.chain(custom)
+}
+
+fn differs(known: &Facts, name: &str, value: &str) -> bool {
+    known.value(name).unwrap_or_default() != value
+}
+
+/// What is to be said of the members that Chat lists, and the members that it does not list: each of them is to be
+/// confirmed.
+pub fn of_members(
+    roster: &Roster,
+    said_at: EventTime,
+    (life, group): (Life, &Facts),
+    known: &BTreeMap<String, Facts>,
+) -> Result<(BTreeMap<String, Facts>, Vec<String>), Unusable> {
+    if matches!(life, Life::New(_)) && !roster.is_complete() {
+        return Err(Unusable::Incomplete);
+    }
+    if roster.members.keys().any(|account| account.len() > ACCOUNT_MAX_BYTES) {
+        return Err(Unusable::Account);
+    }
+    let time = life.since(said_at);
+    let none = Facts::default();
+    let said = roster.members.iter().map(|(account, member)| {
+        let known = known.get(account).unwrap_or(&none);
+        let is_new = !is_member(known, group);
+        let mut said = if is_new { Facts::there(time, Attributes::new()) } else { Facts::default() };
+        let role = member.role.clone().map(normal_role).filter(|role| !role.is_empty());
+        for (name, value) in [(name::ROLE, role), (name::NAME_CARD, member.name_card.clone())] {
+            let is_told = |value: &String| match is_new {
+                true => !value.is_empty(),
+                false => differs(known, name, value),
+            };
+            if let Some(value) = value.filter(is_told) {
+                said.say(name, Some(value), time);
+            }
+        }
+        (account.clone(), said)
+    });
+    let said = said.filter(|(_, said)| !said.is_empty()).collect();
+    let absent = known
+        .iter()
+        .filter(|(account, facts)| is_member(facts, group) && !roster.members.contains_key(*account))
+        .map(|(account, _)| account.clone())
+        .collect();
+    Ok((said, absent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Member;
+
+    const MINUTE: u64 = 60_000;
+
+    fn at(millis: u64) -> EventTime {
+        EventTime::from_millis(millis)
+    }
+
+    fn created(seconds: u64) -> GroupInfo {
+        GroupInfo { create_time: Some(seconds), ..GroupInfo::default() }
+    }
+
+    fn there(event_time: u64) -> Facts {
+        Facts::there(at(event_time), Attributes::new())
+    }
+
+    fn text(value: &str) -> Option<String> {
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn an_answer_is_said_five_seconds_before_its_question() {
+        assert_eq!(said_at(crate::time::from_millis(12_345)), at(7_345));
+        assert_eq!(said_at(SystemTime::UNIX_EPOCH), at(0));
+    }
+
+    #[test]
+    fn a_creation_is_another_one_once_it_is_more_than_a_minute_later() {
+        let life = |seconds, event_time| Life::of(&created(seconds), at(10 * MINUTE), &there(event_time));
+        assert_eq!(life(60, 0), Ok(Life::Known));
+        assert_eq!(life(61, 0), Ok(Life::New(at(61_000))));
+        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Known));
+        assert_eq!(Life::of(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Known));
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_created_after_its_destruction() {
+        let gone = |gone_at| Facts { gone_at: Some(at(gone_at)), ..there(1_000) };
+        let life = |seconds, gone_at| Life::of(&created(seconds), at(10 * MINUTE), &gone(gone_at));
+        assert_eq!(life(2, 1_500), Ok(Life::New(at(2_000))));
+        assert_eq!(life(2, 2_500), Ok(Life::New(at(2_501))));
+        assert_eq!(life(2, 10 * MINUTE - 1), Ok(Life::New(at(10 * MINUTE))));
+        // A destruction that is newer than the answer wins.
+        assert_eq!(life(2, 10 * MINUTE), Ok(Life::Over));
+        assert_eq!(Life::of(&created(7), at(MINUTE), &Facts::default()), Ok(Life::New(at(7_000))));
+    }
+
+    #[test]
+    fn without_a_usable_create_time_nothing_is_created() {
+        let life = |info| Life::of(&info, at(MINUTE), &Facts::default());
+        assert_eq!(life(GroupInfo::default()), Err(Unusable::CreateTime));
+        assert_eq!(life(created(0)), Err(Unusable::CreateTime));
+        assert_eq!(life(created(60 + 305)), Ok(Life::New(at(365_000))));
+        assert_eq!(life(created(60 + 306)), Err(Unusable::CreateTime));
+        assert_eq!(life(created(u64::MAX)), Err(Unusable::CreateTime));
+    }
+
+    #[test]
+    fn absent_equals_empty_and_what_was_not_sent_is_not_compared() {
+        let mut known = there(1);
+        known.say(name::NAME, text("a"), at(1));
+        known.say(name::OWNER_ACCOUNT, text("o"), at(1));
+        known.say(name::TYPE, text("Work"), at(1));
+        let same = GroupInfo {
+            name: text("a"),
+            introduction: text(""),
+            owner_account: text("o"),
+            group_type: text("Public"),
+            user_defined: [("k".to_owned(), String::new())].into(),
+            ..GroupInfo::default()
+        };
+        assert!(of_group(&same, at(9), Life::Known, &known).is_empty());
+        assert!(of_group(&GroupInfo::default(), at(9), Life::Known, &known).is_empty());
+        let other = GroupInfo {
+            name: text(""),
+            notification: text("n"),
+            owner_account: text(""),
+            user_defined: [("k".to_owned(), "v".to_owned())].into(),
+            ..GroupInfo::default()
+        };
+        let mut expected = Facts::default();
+        expected.say(name::NAME, text(""), at(9));
+        expected.say(name::NOTIFICATION, text("n"), at(9));
+        expected.say(name::OWNER_ACCOUNT, None, at(9));
+        expected.say("user_defined.k", text("v"), at(9));
+        assert_eq!(of_group(&other, at(9), Life::Known, &known), expected);
+    }
+
+    #[test]
+    fn a_new_life_says_all_that_there_is_and_what_is_there_no_more() {
+        let mut known = Facts::default();
+        known.say(name::INTRODUCTION, text("later than the creation"), at(8));
+        let info =
+            GroupInfo { group_type: text("Work"), name: text("a"), introduction: text(""), ..created(1) };
+        let mut expected = Facts::there(at(5), Attributes::new());
+        expected.say(name::TYPE, text("Work"), at(9));
+        expected.say(name::NAME, text("a"), at(9));
+        expected.say(name::INTRODUCTION, text(""), at(9));
+        assert_eq!(of_group(&info, at(9), Life::New(at(5)), &known), expected);
+        // Nothing is said before the life began.
+        let said = of_group(&info, at(3), Life::New(at(5)), &Facts::default());
+        assert_eq!(said.fact(name::NAME).map(|fact| fact.time), Some(at(5)));
+    }
+
+    fn member(role: &str, name_card: &str) -> Member {
+        Member { role: text(role), name_card: text(name_card) }
+    }
+
+    fn roster(members: &[(&str, Member)]) -> Roster {
+        let members: BTreeMap<_, _> =
+            members.iter().map(|(account, member)| ((*account).to_owned(), member.clone())).collect();
+        Roster { member_num: Some(members.len() as u64), members }
+    }
+
+    fn joined(time: u64, role: &str) -> Facts {
+        let mut facts = there(time);
+        facts.say(name::ROLE, text(role), at(time));
+        facts
+    }
+
+    #[test]
+    fn members_are_compared_by_membership_role_and_name_card() {
+        let known = BTreeMap::from([
+            ("same".to_owned(), joined(3, "Member")),
+            ("bare".to_owned(), there(3)),
+            ("raised".to_owned(), joined(3, "Member")),
+            ("left".to_owned(), Facts::left(at(4))),
+            ("earlier".to_owned(), joined(1, "Admin")),
+            ("absent".to_owned(), joined(3, "Member")),
+            ("absent, of an earlier life".to_owned(), joined(1, "Member")),
+        ]);
+        let listed = roster(&[
+            ("same", member("Owner", "")),
+            ("bare", Member::default()),
+            ("raised", member("Admin", "card")),
+            ("left", member("Member", "")),
+            ("earlier", Member::default()),
+            ("new", member("", "card")),
+        ]);
+        let (said, absent) = of_members(&listed, at(9), (Life::Known, &there(2)), &known).unwrap_or_default();
+        let mut raised = Facts::default();
+        raised.say(name::ROLE, text("Admin"), at(9));
+        raised.say(name::NAME_CARD, text("card"), at(9));
+        let mut new = there(9);
+        new.say(name::NAME_CARD, text("card"), at(9));
+        let expected =
+            [("raised", raised), ("left", joined(9, "Member")), ("earlier", there(9)), ("new", new)];
+        assert_eq!(said, expected.map(|(account, facts)| (account.to_owned(), facts)).into());
+        assert_eq!(absent, ["absent"]);
+    }
+
+    #[test]
+    fn a_group_is_created_with_all_of_its_members_or_not_at_all() {
+        let mut listed = roster(&[("a", member("Member", ""))]);
+        listed.member_num = Some(2);
+        let of = |listed: &Roster, life| of_members(listed, at(9), (life, &there(2)), &BTreeMap::new());
+        assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
+        assert!(of(&listed, Life::Known).is_ok_and(|(said, _)| said.len() == 1));
+        let listed = roster(&[(&"a".repeat(ACCOUNT_MAX_BYTES + 1), Member::default())]);
+        assert_eq!(of(&listed, Life::Known), Err(Unusable::Account));
+    }
+}

@@ -1,0 +1,143 @@
+//! How far a pass has come: what is kept in the table, so that another call goes on there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ReconcileRequest;
+use crate::store::Position;
+
+/// In how many passes every group's members are listed once.
+const MEMBER_PASSES: u64 = 24;
+
+/// How much the ids of groups that may be gone may take together, in bytes. The item holds 400 KB.
+const GONE_MAX_BYTES: usize = 150_000;
+
+/// The place of a pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Place {
+    /// How many passes came to their end.
+    pub pass: u64,
+    /// Whether this pass lists the members of every group.
+    pub all_members: bool,
+    /// Where it is.
+    pub stage: Stage,
+    /// How many groups the table has shown so far.
+    pub groups: u64,
+    /// How many of them were destroyed so far.
+    pub destroyed: u64,
+    /// Groups that Chat called gone once, with the moment of that answer in milliseconds.
+    pub gone: BTreeMap<String, u64>,
+    /// When the last of them was called gone, by our clock.
+    pub gone_at: u64,
+}
+
+/// The parts of a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// The groups of the table are compared; after this position.
+    Table(Option<Position>),
+    /// The groups that Chat lists and the table lacks are added.
+    List {
+        /// The page.
+        next: u64,
+        /// How many groups of it are done.
+        done: usize,
+    },
+    /// The groups that may be gone are confirmed.
+    Gone,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Table(None)
+    }
+}
+
+impl Place {
+    /// Goes on from what the table holds, unless this call asks for more than the pass that was broken off.
+    pub fn resume(text: Option<&str>, request: &ReconcileRequest) -> Self {
+        // What can't be read is a pass that begins.
+        let place: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        match request.all_members && !place.all_members {
+            true => Self { pass: place.pass, all_members: true, ..Self::default() },
+            false => place,
+        }
+    }
+
+    /// The next pass.
+    pub fn next_pass(&self) -> Self {
+        Self { pass: self.pass + 1, ..Self::default() }
+    }
+
+    /// A pass that begins again.
+    pub fn again(&self) -> Self {
+        Self { pass: self.pass, ..Self::default() }
+    }
+
+    /// As it is kept in the table.
+    pub fn to_text(&self) -> String {
+        // Strings and numbers always serialize.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it is a group's turn to have its members listed.
+    pub fn is_turn_of(&self, group_id: &str) -> bool {
+        self.all_members || fnv1a(group_id) % MEMBER_PASSES == self.pass % MEMBER_PASSES
+    }
+
+    /// Whether no more groups that may be gone fit.
+    pub fn is_full(&self) -> bool {
+        self.gone.keys().map(|group_id| group_id.len() + 20).sum::<usize>() > GONE_MAX_BYTES
+    }
+}
+
+/// The hash FNV-1a: the same in every build, unlike those of the standard library.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_has_its_turn_once_in_24_passes_and_the_turns_are_spread() {
+        let mut in_pass_0 = 0;
+        for number in 0..2_400 {
+            let group_id = format!("@TGS#{number}");
+            let turns = (0..24).filter(|pass| {
+                let place = Place { pass: 100 + pass, ..Place::default() };
+                place.is_turn_of(&group_id)
+            });
+            assert_eq!(turns.count(), 1);
+            in_pass_0 += usize::from(Place::default().is_turn_of(&group_id));
+        }
+        assert!((60..140).contains(&in_pass_0), "{in_pass_0}");
+        assert_eq!(fnv1a("foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn a_pass_goes_on_unless_more_is_asked_for() {
+        let place = Place {
+            pass: 7,
+            stage: Stage::List { next: u64::MAX, done: 3 },
+            gone: [("g".to_owned(), 5)].into(),
+            ..Place::default()
+        };
+        let (plain, all) =
+            (ReconcileRequest::default(), ReconcileRequest { all_members: true, ..Default::default() });
+        let text = place.to_text();
+        assert_eq!(Place::resume(Some(&text), &plain), place);
+        let begun = Place { pass: 7, all_members: true, ..Place::default() };
+        assert_eq!(Place::resume(Some(&text), &all), begun);
+        let going = Place { all_members: true, ..place };
+        assert_eq!(Place::resume(Some(&going.to_text()), &all), going);
+        assert_eq!(Place::resume(Some(&going.to_text()), &plain), going);
+        for text in [None, Some(""), Some("{}"), Some("{")] {
+            assert_eq!(Place::resume(text, &plain), Place::default());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The place of a pass that goes through all groups, and the lease that lets only one pass go on.
+//!
+//! It is an item of its own, whose `pk` no group can have: a group's begins with the SdkAppid and `#`.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::ReturnValue;
+use tokio::time::Instant;
+
+use super::{Store, StoreError, item, text_of};
+use crate::aws::is_transient;
+use crate::event::{number, text};
+use crate::retry::until;
+use crate::time::to_millis;
+
+/// How long a lease lasts. It is renewed long before; a pass that was killed holds up the next one for this long.
+const LEASE: Duration = Duration::from_secs(120);
+
+/// How long a write of the place may take.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// The right to go on from a place, held by one pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    sdk_app_id: u64,
+    /// What kind of pass it is: each kind has a place of its own.
+    kind: &'static str,
+    holder: String,
+}
+
+impl Lease {
+    /// A lease that is not taken yet.
+    pub fn new(sdk_app_id: u64, kind: &'static str) -> Self {
+        Self { sdk_app_id, kind, holder: format!("{:016x}", fastrand::u64(..)) }
+    }
+}
+
+impl Store {
+    /// Takes a lease, and returns the place that the last pass has left, as its JSON text; `None` if another pass holds
+    /// the lease.
+    pub(crate) async fn take_place(&self, lease: &Lease) -> Result<Option<Option<String>>, StoreError> {
+        let request = self
+            .update_place(lease)
+            .update_expression("SET lease_holder = :holder, lease_until = :until")
+            .condition_expression(
+                "attribute_not_exists(lease_until) OR lease_until < :now OR lease_holder = :holder",
+            )
+            .expression_attribute_values(":now", number(to_millis(SystemTime::now())))
+            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)))
+            .return_values(ReturnValue::AllNew);
+        let attempt = async || match request.clone().send().await {
+            Ok(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                Ok(Some(text_of(&item, "place").map(str::to_owned)))
+            }
+            Err(error) if is_refused(&error) => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(until(Instant::now() + BUDGET, is_transient, attempt).await?)
+    }
+
+    /// Writes the place and renews the lease; `false` if another pass has taken it over.
+    pub(crate) async fn keep_place(&self, lease: &Lease, place: &str) -> Result<bool, StoreError> {
+        let request = self
+            .update_place(lease)
+            .update_expression("SET place = :place, lease_until = :until")
+            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)));
+        self.write_place(request, place).await
+    }
+
+    /// Writes the place and gives the lease back.
+    pub(crate) async fn leave_place(&self, lease: &Lease, place: &str) -> Result<(), StoreError> {
+        let request =
+            self.update_place(lease).update_expression("SET place = :place REMOVE lease_holder, lease_until");
+        // Refused, it was given back by an attempt whose answer was lost, or is another's.
+        self.write_place(request, place).await.map(drop)
+    }
+
+    async fn write_place(&self, request: UpdateItemFluentBuilder, place: &str) -> Result<bool, StoreError> {
+        let request = request
+            .condition_expression("lease_holder = :holder")
+            .expression_attribute_values(":place", text(place));
+        let attempt = async || match request.clone().send().await {
+            Ok(_) => Ok(true),
+            Err(error) if is_refused(&error) => Ok(false),
+            Err(error) => Err(error),
+        };
+        Ok(until(Instant::now() + BUDGET, is_transient, attempt).await?)
+    }
+
+    fn update_place(&self, lease: &Lease) -> UpdateItemFluentBuilder {
+        let pk = format!("{}!reconcile", lease.sdk_app_id);
+        self.client
+            .update_item()
+            .table_name(&self.table_name)
+            .set_key(Some(item::key(&pk, lease.kind)))
+            .expression_attribute_values(":holder", text(&lease.holder))
+    }
+}
+
+fn is_refused(error: &SdkError<UpdateItemError>) -> bool {
+    matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_)))
+}
