@@ -27,7 +27,7 @@ RIGHTS = {
     ),
     "Reconcile": rights(
         "ReconcileLog",
-        WRITE_ACTIONS | {"dynamodb:DeleteItem", "dynamodb:Scan"},
+        WRITE_ACTIONS | {f"dynamodb:{action}" for action in ("BatchGetItem", "DeleteItem", "Scan", "UpdateItem")},
         ({"secretsmanager:GetSecretValue"}, SECRET),
     ),
 }
