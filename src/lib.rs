@@ -45,8 +45,8 @@ pub use functions::reconcile::{
     self, Change, Correction, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report,
     RequestError,
 };
-pub use functions::redrive::{self, Redrive, RedriveError};
-pub use functions::webhook::{self, Behind, Webhook};
+pub use functions::redrive::{Redrive, RedriveError};
+pub use functions::webhook::{Behind, Webhook};
 pub use functions::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
 pub use gateway::{GatewayResponse, request};
 pub use http::{HttpClient, HttpError};

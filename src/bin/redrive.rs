@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chat_groups::{Aws, ConfigError, Forwarder, Redrive, RedriveSettings, Store, redrive};
+use chat_groups::{Redrive, RedriveSettings};
 use futures_util::{StreamExt, stream};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
@@ -18,8 +18,8 @@ const MAX_PARALLEL: usize = 4;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     chat_groups::init();
-    let redrive = match build() {
-        Ok(redrive) => redrive,
+    let redrive = match RedriveSettings::from_env(&|name| std::env::var(name)) {
+        Ok(settings) => Redrive::from_settings(settings),
         Err(error) => return chat_groups::stop(&error),
     };
     let redrive = &redrive;
@@ -39,15 +39,6 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => chat_groups::stop(error.as_ref()),
     }
-}
-
-fn build() -> Result<Redrive, ConfigError> {
-    let settings = RedriveSettings::from_env(&|name| std::env::var(name))?;
-    let aws = Aws::new(settings.aws);
-    let store = Store::new(aws.dynamodb(redrive::TABLE_TIMEOUTS), settings.table_name);
-    let http = aws.http(redrive::FORWARD_CONNECT_TIMEOUT);
-    let forwarder = settings.forward_url.map(|url| Forwarder::new(url, http));
-    Ok(Redrive::new(settings.sdk_app_id, store, forwarder, settings.token))
 }
 
 /// Finishes one message; one that fails stays in the queue, and no other with it.

@@ -3,17 +3,15 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use chat_groups::{
-    Aws, Behind, ConfigError, Forwarder, GatewayResponse, Queue, Store, Webhook, WebhookSettings, webhook,
-};
+use chat_groups::{GatewayResponse, Webhook, WebhookSettings};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     chat_groups::init();
-    let webhook = match build() {
-        Ok(webhook) => webhook,
+    let webhook = match WebhookSettings::from_env(&|name| std::env::var(name)) {
+        Ok(settings) => Webhook::from_settings(settings),
         Err(error) => return chat_groups::stop(&error),
     };
     let webhook = &webhook;
@@ -28,19 +26,4 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => chat_groups::stop(error.as_ref()),
     }
-}
-
-fn build() -> Result<Webhook, ConfigError> {
-    let settings = WebhookSettings::from_env(&|name| std::env::var(name))?;
-    let aws = Aws::new(settings.aws);
-    aws.prefetch_dynamodb();
-    let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
-    let queue = |url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url);
-    let forwarder = |url| Forwarder::new(url, aws.http(webhook::FORWARD_CONNECT_TIMEOUT));
-    let behind = Behind {
-        retry_queue: settings.retry_queue_url.map(queue),
-        forwarder: settings.forward_url.map(forwarder),
-        forward_queue: settings.forward_queue_url.map(queue),
-    };
-    Ok(Webhook::new(settings.sdk_app_id, settings.verifier, store, behind))
 }

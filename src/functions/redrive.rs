@@ -6,8 +6,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::{Forwarded, Outcome};
-use crate::aws::Timeouts;
+use crate::aws::{Aws, Timeouts};
 use crate::callback::{BodyError, Command, Origin, ParameterError, Query, Token};
+use crate::config::RedriveSettings;
 use crate::event::Event;
 use crate::forward::{ForwardError, Forwarder, late_query};
 use crate::log::{Record, causes};
@@ -15,14 +16,14 @@ use crate::queue::{Message, Pending};
 use crate::store::{Store, StoreError};
 
 /// Nobody waits for an answer here.
-pub const TABLE_TIMEOUTS: Timeouts =
+const TABLE_TIMEOUTS: Timeouts =
     Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
 
 /// How long the receiver behind may take for one callback.
 const FORWARD_BUDGET: Duration = Duration::from_secs(5);
 
 /// For a connection to it.
-pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Finishes queued callbacks.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ impl Redrive {
     /// Puts the parts together.
     pub fn new(sdk_app_id: u64, store: Store, forwarder: Option<Forwarder>, token: Option<Token>) -> Self {
         Self { sdk_app_id, store, forwarder, token }
+    }
+
+    /// Puts the parts together that the settings name. Nothing is connected yet.
+    pub fn from_settings(settings: RedriveSettings) -> Self {
+        let aws = Aws::new(settings.aws);
+        let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
+        let http = || aws.http(FORWARD_CONNECT_TIMEOUT);
+        let forwarder = settings.forward_url.map(|url| Forwarder::new(url, http()));
+        Self::new(settings.sdk_app_id, store, forwarder, settings.token)
     }
 
     /// Finishes one message before the deadline, and tells what became of it.

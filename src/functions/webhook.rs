@@ -9,8 +9,9 @@ use lambda_http::{Body, Request};
 use tokio::time::Instant;
 
 use super::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
-use crate::aws::Timeouts;
+use crate::aws::{Aws, Timeouts};
 use crate::callback::{self, BodyError, Command, Origin, Query, Sender, Verifier};
+use crate::config::WebhookSettings;
 use crate::event::Event;
 use crate::forward::{ForwardError, Forwarder, MARK};
 use crate::log::{Record, causes};
@@ -25,13 +26,13 @@ const PASS_BUDGET: Duration = Duration::from_millis(1000);
 const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
 /// An attempt is ended by the budget alone.
-pub const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: KEEP_BUDGET };
+const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: KEEP_BUDGET };
 
 /// The queues have at least 0.3 s.
-pub const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
+const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
 
 /// For a connection to the receiver behind.
-pub const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
+const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
 
 /// Receives callbacks.
 #[derive(Debug)]
@@ -69,6 +70,24 @@ impl Webhook {
     /// Puts the parts together.
     pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, behind: Behind) -> Self {
         Self { sdk_app_id, verifier, store, behind, is_cold: AtomicBool::new(true) }
+    }
+
+    /// Puts the parts together that the settings name. Nothing is connected yet, but DynamoDB's address is prefetched.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn from_settings(settings: WebhookSettings) -> Self {
+        let aws = Aws::new(settings.aws);
+        aws.prefetch_dynamodb();
+        let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
+        let queue = |url| Queue::new(aws.sqs(QUEUE_TIMEOUTS), url);
+        let behind = Behind {
+            retry_queue: settings.retry_queue_url.map(queue),
+            forwarder: settings.forward_url.map(|url| Forwarder::new(url, aws.http(FORWARD_CONNECT_TIMEOUT))),
+            forward_queue: settings.forward_queue_url.map(queue),
+        };
+        Self::new(settings.sdk_app_id, settings.verifier, store, behind)
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{
-    Aws, Behind, Forwarder, GroupKey, Queue, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook,
-    WebhookSettings, redrive, webhook,
+    Aws, GroupKey, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook, WebhookSettings,
 };
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
@@ -48,17 +47,7 @@ impl Table {
     pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
         let env = self.env_with(settings);
         let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
-        let settings = WebhookSettings::from_env(&read).unwrap();
-        let aws = Aws::new(settings.aws);
-        let store = Store::new(aws.dynamodb(webhook::TABLE_TIMEOUTS), settings.table_name);
-        let queue = |url| Queue::new(aws.sqs(webhook::QUEUE_TIMEOUTS), url);
-        let forwarder = |url| Forwarder::new(url, aws.http(webhook::FORWARD_CONNECT_TIMEOUT));
-        let behind = Behind {
-            retry_queue: settings.retry_queue_url.map(queue),
-            forwarder: settings.forward_url.map(forwarder),
-            forward_queue: settings.forward_queue_url.map(queue),
-        };
-        Webhook::new(settings.sdk_app_id, settings.verifier, store, behind)
+        Webhook::from_settings(WebhookSettings::from_env(&read).unwrap())
     }
 
     /// The function that finishes what the receiver queued.
@@ -70,11 +59,7 @@ impl Table {
     pub fn redrive_with(&self, settings: &[(&str, &str)]) -> Redrive {
         let env = self.env_with(settings);
         let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
-        let settings = RedriveSettings::from_env(&read).unwrap();
-        let aws = Aws::new(settings.aws);
-        let store = Store::new(aws.dynamodb(redrive::TABLE_TIMEOUTS), settings.table_name);
-        let forwarder = |url| Forwarder::new(url, aws.http(redrive::FORWARD_CONNECT_TIMEOUT));
-        Redrive::new(settings.sdk_app_id, store, settings.forward_url.map(forwarder), settings.token)
+        Redrive::from_settings(RedriveSettings::from_env(&read).unwrap())
     }
 
     /// A store on this table that takes its time.

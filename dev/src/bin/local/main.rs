@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_groups::{
-    Aws, Behind, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings, causes, webhook,
-};
+use chat_groups::{Aws, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings, causes};
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
 use chat_groups_dev::{samples, show, table as database};
 use play::Stage;
@@ -60,11 +58,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let env = move |name: &str| environment(name, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
-    let aws = Aws::new(settings.aws);
-    let table = aws.dynamodb(webhook::TABLE_TIMEOUTS);
-    let store = Store::new(table.clone(), settings.table_name);
-    let webhook =
-        Arc::new(Webhook::new(settings.sdk_app_id, settings.verifier, store.clone(), Behind::default()));
+    let table = Aws::new(settings.aws.clone()).dynamodb(PAGE_TIMEOUTS);
+    let store = Store::new(table.clone(), settings.table_name.clone());
+    let webhook = Arc::new(Webhook::from_settings(settings));
     let feed = Feed::default();
     let published = feed.clone();
     let report = move |record: &Record, body: &[u8]| {
@@ -77,7 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let token = setting("CALLBACK_TOKENS");
     let token = token.split_whitespace().next().unwrap_or_default();
     let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
-    let shown_table = Table::new(aws.dynamodb(PAGE_TIMEOUTS), database::TABLE_NAME.to_owned(), app_id);
+    let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     let (dynamodb_url, table_name) = (env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
