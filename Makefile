@@ -71,11 +71,12 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release bina
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
-	cargo build --locked --release --bin webhook
+	cargo build --locked --release --bins
 	cargo build $(BENCH) --release --package floor
 	cargo build $(BENCH) --profile usual --package usual
-	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		floor=target/bench/release/floor usual=target/bench/usual/usual webhook=target/release/webhook
+	functions="$${CARGO_TARGET_DIR:-target}/release" && \
+	cargo run $(BENCH) --quiet --profile harness --package bench -- floor=target/bench/release/floor \
+		usual=target/bench/usual/usual webhook="$$functions/webhook" zip:redrive="$$functions/redrive"
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt
