@@ -94,11 +94,12 @@ screenshots: $(TOOLS)/aws/installed ## Remakes the pictures of the page in docs/
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
-	cargo build --locked --release --bin webhook
+	cargo build --locked --release --bins
 	cargo build $(BENCH) --release --package floor
 	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook
+		floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
+		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

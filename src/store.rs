@@ -163,23 +163,23 @@ impl Store {
                 Seen::Absent => None,
                 Seen::There(item) => Some(item),
             };
-            if let Some(own) =
+            let facts = known.as_ref().map(|item| write.key.read(item)).unwrap_or_default();
+            if let Some(Own { is_new_life, .. }) =
                 write.own.take_if(|own| known.as_ref().and_then(revision) == Some(&own.revision))
             {
-                return Ok(own.merged);
+                return Ok(Merged::News { facts, is_new_life });
             }
-            let facts = known.as_ref().map(|item| write.key.read(item)).unwrap_or_default();
             let merged = merge(&facts, write.said);
-            let Merged::News { facts, .. } = &merged else {
+            let Merged::News { facts, is_new_life } = &merged else {
                 return Ok(merged);
             };
-            let (item, own) = stamp(write.key.write(facts, known.as_ref()), facts);
+            let (item, revision) = stamp(write.key.write(facts, known.as_ref()), facts);
             write.seen = match self.put(&item, known.as_ref(), deadline).await? {
                 Put::Done => return Ok(merged),
                 Put::Refused(Some(item)) => Seen::There(item),
                 Put::Refused(None) => Seen::Absent,
             };
-            write.own = Some(Own { revision: own, merged });
+            write.own = Some(Own { revision, is_new_life: *is_new_life });
             if known.is_some() {
                 backoff.wait().await;
             }
@@ -272,7 +272,7 @@ enum Seen {
 /// A write whose answer may be lost: what refuses the next attempt may be this one.
 struct Own {
     revision: AttributeValue,
-    merged: Merged,
+    is_new_life: bool,
 }
 
 enum Put {

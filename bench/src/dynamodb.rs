@@ -1,4 +1,4 @@
-//! The embedded DynamoDB behind a TLS end point with a certificate authority of its own.
+//! The embedded DynamoDB behind a TLS endpoint with a certificate authority of its own.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dynoxide::Database;
-use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
+use dynoxide::actions::batch_execute_statement::BatchExecuteStatementRequest;
+use dynoxide::actions::put_item::PutItemRequest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,22 +121,34 @@ impl Service {
         Ok(())
     }
 
-    /// Does what a request says, and asks for its price.
+    /// Does what a request says, and asks what it costs.
     fn execute(&self, request: &Message) -> Result<(Vec<u8>, f64), Box<dyn Error + Send + Sync>> {
+        let total = || Some("TOTAL".to_owned());
         match request.header("x-amz-target").and_then(|target| target.split('.').next_back()) {
             Some("Query") => {
                 let response = self.database.query(serde_json::from_slice(&request.body)?)?;
                 Ok((serde_json::to_vec(&response)?, 0.0))
             }
-            Some("TransactWriteItems") => {
-                let mut transaction: TransactWriteItemsRequest = serde_json::from_slice(&request.body)?;
-                transaction.return_consumed_capacity = Some("TOTAL".to_owned());
-                let mut response = self.database.transact_write_items(transaction)?;
+            Some("GetItem") => {
+                let response = self.database.get_item(serde_json::from_slice(&request.body)?)?;
+                Ok((serde_json::to_vec(&response)?, 0.0))
+            }
+            Some("PutItem") => {
+                let mut put: PutItemRequest = serde_json::from_slice(&request.body)?;
+                put.return_consumed_capacity = total();
+                let mut response = self.database.put_item(put)?;
+                let price = response.consumed_capacity.take();
+                Ok((serde_json::to_vec(&response)?, price.map_or(0.0, |price| price.capacity_units)))
+            }
+            Some("BatchExecuteStatement") => {
+                let mut batch: BatchExecuteStatementRequest = serde_json::from_slice(&request.body)?;
+                batch.return_consumed_capacity = total();
+                let mut response = self.database.batch_execute_statement(batch)?;
                 let prices = response.consumed_capacity.take();
                 let write_units = prices.iter().flatten().map(|price| price.capacity_units).sum();
                 Ok((serde_json::to_vec(&response)?, write_units))
             }
-            operation => Err(format!("expected Query or TransactWriteItems, found {operation:?}").into()),
+            operation => Err(format!("expected an operation that webhook uses, found {operation:?}").into()),
         }
     }
 }

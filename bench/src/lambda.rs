@@ -1,6 +1,7 @@
 //! The Lambda Runtime API on loopback, and one process under it.
 
 use std::error::Error;
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cpu::Share;
 use crate::database::TABLE_NAME;
 use crate::dynamodb::DynamoDb;
+use crate::receiver::Receiver;
 use crate::wire::Message;
 
 /// No process takes longer than this.
@@ -27,8 +29,7 @@ const SDK_APP_ID: &str = "1400000001";
 pub struct Work<'a> {
     pub binary: &'a Path,
     pub share: &'a Share,
-    /// The members of each group.
-    pub members: usize,
+    pub kind: Kind,
     /// The events, of which the first is the cold one.
     pub events: usize,
     /// How long a process waits for each later one.
@@ -36,6 +37,17 @@ pub struct Work<'a> {
     pub way: Way,
     /// How long DynamoDB holds each answer back.
     pub hold: Duration,
+    /// Whether each event is passed on too.
+    pub forward: bool,
+}
+
+/// What each event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A group was created, with so many members.
+    Creation(usize),
+    /// An account has joined.
+    Join,
 }
 
 /// How the function reaches its DynamoDB.
@@ -72,11 +84,13 @@ pub struct Run {
     pub waves: usize,
     /// Write units of the last event.
     pub write_units: f64,
+    /// What the function logged of the last event; null of one that logs nothing.
+    pub record: Value,
 }
 
 /// Starts a process, hands it its events and ends it.
 ///
-/// It has a DynamoDB of its own, whose authority's certificate goes into `folder`.
+/// It has a DynamoDB of its own, whose authority's certificate goes into `folder`, as does what the process logs.
 pub async fn run(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     tokio::time::timeout(LIMIT, serve(work, folder)).await?
 }
@@ -85,7 +99,9 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     let database = DynamoDb::start(folder, work.hold).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let api = listener.local_addr()?.to_string();
-    let events = Events::new(work.members)?;
+    let receiver = Receiver::start().await?;
+    let log = folder.join("log");
+    let events = Events::new(work.kind)?;
     // The shell waits, so that the time counts from the exec of the binary.
     let mut command = Command::new("sh");
     command
@@ -103,9 +119,11 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_ACCESS_KEY_ID", "bench"),
             ("AWS_SECRET_ACCESS_KEY", "bench"),
+            ("AWS_ENDPOINT_URL_SQS", &receiver.url),
+            ("RETRY_QUEUE_URL", &receiver.url),
         ])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(File::create(&log)?)
         .kill_on_drop(true);
     match work.way {
         Way::Tls => {
@@ -113,6 +131,9 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
         }
         Way::DefaultTrust => command.env("AWS_ENDPOINT_URL_DYNAMODB", &database.plain_url),
     };
+    if work.forward {
+        command.env("FORWARD_URL", &receiver.url);
+    }
     let mut process = command.spawn()?;
     let id = process.id().ok_or("the process ended at once")?;
     let mut go = process.stdin.take().ok_or("no standard input")?;
@@ -169,6 +190,7 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     run.write_units = seen.iter().map(|seen| seen.write_units).sum();
     run.waves = waves(seen.iter().map(|seen| (seen.begin, seen.end)).collect());
     drop(seen);
+    run.record = last_line(&log)?;
     Ok(run)
 }
 
@@ -217,31 +239,44 @@ fn waves(mut requests: Vec<(Instant, Instant)>) -> usize {
     waves
 }
 
-/// Callbacks as an HTTP API hands them over, each for a group of its own.
+/// Callbacks as an HTTP API hands them over: each creation of a group of its own, each join of another account.
 struct Events {
+    kind: Kind,
     event: Value,
     body: Value,
 }
 
 impl Events {
-    fn new(members: usize) -> Result<Self, Box<dyn Error>> {
+    fn new(kind: Kind) -> Result<Self, Box<dyn Error>> {
         let mut event: Value = serde_json::from_str(include_str!("../../events/http-api.json"))?;
+        let body = match kind {
+            Kind::Creation(members) => {
+                let mut body: Value = serde_json::from_str(event["body"].as_str().ok_or("expected a body")?)?;
+                body["MemberList"] = (0..members).map(member).collect();
+                body
+            }
+            Kind::Join => json!({
+                "CallbackCommand": "Group.CallbackAfterNewMemberJoin", "GroupId": "@TGS#2J4SZEAEL", "Type": "Public",
+                "JoinType": "Apply", "Operator_Account": "leckie", "EventTime": 1_670_574_414_123_u64,
+            }),
+        };
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
         let sign = hex::encode(Sha256::digest(format!("{TOKEN}{time}")));
+        let command = body["CallbackCommand"].as_str().ok_or("expected a command")?;
         event["rawQueryString"] = format!(
-            "CallbackCommand=Group.CallbackAfterCreateGroup&ClientIP=203.0.113.7&OptPlatform=RESTAPI\
+            "CallbackCommand={command}&ClientIP=203.0.113.7&OptPlatform=RESTAPI\
              &RequestTime={time}&SdkAppid={SDK_APP_ID}&Sign={sign}&contenttype=json"
         )
         .into();
-        let mut body: Value = serde_json::from_str(event["body"].as_str().ok_or("expected a body")?)?;
-        let member = |number| json!({ "Member_Account": format!("user-{number:04}") });
-        body["MemberList"] = (0..members).map(member).collect();
-        Ok(Self { event, body })
+        Ok(Self { kind, event, body })
     }
 
     fn next(&self, number: usize) -> Result<Message, Box<dyn Error>> {
         let (mut event, mut body) = (self.event.clone(), self.body.clone());
-        body["GroupId"] = format!("@TGS#{number:09}").into();
+        match self.kind {
+            Kind::Creation(_) => body["GroupId"] = format!("@TGS#{number:09}").into(),
+            Kind::Join => body["NewMemberList"] = json!([member(number)]),
+        }
         event["body"] = body.to_string().into();
         let deadline = (SystemTime::now() + LIMIT).duration_since(UNIX_EPOCH)?.as_millis();
         let head = format!(
@@ -252,6 +287,15 @@ impl Events {
         );
         Ok(Message { head, body: event.to_string().into_bytes() })
     }
+}
+
+fn member(number: usize) -> Value {
+    json!({ "Member_Account": format!("user-{number:04}") })
+}
+
+fn last_line(log: &Path) -> Result<Value, Box<dyn Error>> {
+    let log = std::fs::read_to_string(log)?;
+    Ok(log.lines().next_back().map(serde_json::from_str).transpose()?.unwrap_or_default())
 }
 
 /// The CPU time that the threads of a process have had.

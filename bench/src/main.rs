@@ -1,13 +1,16 @@
 //! Measures functions side by side in one run: an empty one, the usual one, ours.
 //!
-//! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours.
+//! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours, and more may
+//! follow to compare ours with. Of `zip:name=binary` only the size is taken.
 
 mod cpu;
+// The one file of `dev` that is needed here; the crate would bring the AWS SDK, to be compiled a third time.
 #[path = "../../dev/src/table.rs"]
 #[allow(dead_code)]
 mod database;
 mod dynamodb;
 mod lambda;
+mod receiver;
 mod report;
 mod wire;
 
@@ -17,11 +20,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use cpu::Share;
-use lambda::{Run, Way, Work};
-use report::Measured;
+use lambda::{Kind, Run, Way, Work};
+use report::{Measured, Warm};
 
 /// Fresh processes for each cold figure.
 const COLD_PROCESSES: usize = 30;
+/// The events whose warm figures are limited; the last is that of the cold figures.
+const KINDS: [Kind; 3] = [Kind::Creation(0), Kind::Join, Kind::Creation(2)];
 /// Fresh processes for each warm figure, and their events.
 const WARM_PROCESSES: usize = 5;
 const WARM_EVENTS: usize = 1_000;
@@ -29,8 +34,8 @@ const WARM_EVENTS: usize = 1_000;
 const PACED_PROCESSES: usize = 5;
 const PACED_EVENTS: usize = 200;
 const PACE: Duration = Duration::from_millis(5);
-/// Fresh processes for groups of other sizes.
-const GROUP_SIZES: [usize; 3] = [20, 99, 500];
+/// Fresh processes for each size of a group.
+const GROUP_SIZES: [usize; 4] = [2, 20, 99, 500];
 const GROUP_PROCESSES: usize = 5;
 /// So many members are written by one process, so that all sizes take about the same time.
 const GROUP_MEMBERS: usize = 20_000;
@@ -39,14 +44,22 @@ const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
 const MEMORY_SIZES: [u64; 3] = [128, 256, 512];
 const SHARE_PROCESSES: usize = 12;
+/// The memory size that the functions have, and what is measured there: joins, and a large group on a slow table.
+const MEMORY_SIZE: u64 = 512;
+const LARGE_GROUP: Kind = Kind::Creation(500);
+const LARGE_HOLD: Duration = Duration::from_millis(5);
 
 /// A function that is measured.
 pub struct Function {
     /// What it is called in the tables.
     pub name: String,
     binary: PathBuf,
-    /// The bytes of a zip file with the binary as `bootstrap`.
-    pub zip: u64,
+}
+
+/// The bytes of a zip file with a binary as `bootstrap`.
+pub struct Zip {
+    pub name: String,
+    pub bytes: u64,
 }
 
 #[tokio::main]
@@ -64,82 +77,166 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
-    let mut functions = Vec::new();
-    for argument in std::env::args().skip(1) {
-        let (name, binary) = argument.split_once('=').ok_or("expected NAME=BINARY")?;
-        let binary = std::path::absolute(binary)?;
-        let zip = zipped(&binary, folder)?;
-        functions.push(Function { name: name.to_owned(), binary, zip });
-    }
-    if functions.len() < 3 {
-        return Err("expected FLOOR=BINARY USUAL=BINARY OURS=BINARY".into());
-    }
+    let (functions, zips) = functions(folder)?;
+    let bench = Bench { functions: &functions, folder };
     let full = Share::all();
-    let run = async |processes, work| interleaved(&functions, processes, folder, work).await;
     let work = Work {
-        binary: Path::new(""),
+        binary: &functions[report::OURS].binary,
         share: &full,
-        members: 2,
+        kind: Kind::Creation(2),
         events: 2,
         pause: Duration::ZERO,
         way: Way::Tls,
         hold: Duration::ZERO,
+        forward: false,
     };
     eprintln!("cold, at full CPU");
-    let cold = run(COLD_PROCESSES, work).await?;
+    let cold = bench.all(COLD_PROCESSES, work).await?;
     eprintln!("cold, with the trust that is there without a bundle");
-    let trust = run(COLD_PROCESSES, Work { way: Way::DefaultTrust, ..work }).await?;
-    eprintln!("warm, {WARM_EVENTS} events without a pause");
-    let warm = run(WARM_PROCESSES, Work { events: 1 + WARM_EVENTS, ..work }).await?;
-    eprintln!("warm, {PACED_EVENTS} events, {} ms of idle time before each", PACE.as_millis());
-    let paced = run(PACED_PROCESSES, Work { events: 1 + PACED_EVENTS, pause: PACE, ..work }).await?;
-    let mut sizes = Vec::new();
-    for members in GROUP_SIZES {
-        eprintln!("groups of {members}");
-        sizes.push((
-            members,
-            run(GROUP_PROCESSES, Work { members, events: 1 + GROUP_MEMBERS / members, ..work }).await?,
-        ));
-    }
-    let mut waves = Vec::new();
-    for members in [2].into_iter().chain(GROUP_SIZES) {
-        let work = Work { binary: &functions[2].binary, members, hold: HOLD, ..work };
-        waves.push((members, lambda::run(work, folder).await?));
-    }
-    let mut shares = Vec::new();
-    for megabytes in MEMORY_SIZES {
-        eprintln!("the CPU share of {megabytes} MB");
-        let Some(share) = Share::of_lambda(megabytes) else {
-            shares.push((megabytes, None));
-            continue;
-        };
-        let work = Work { share: &share, events: 21, ..work };
-        let runs = interleaved(&functions, SHARE_PROCESSES, folder, work).await?;
-        shares.push((megabytes, Some(runs)));
-    }
-    Ok(Measured { functions, cold, trust, warm, paced, sizes, waves, shares })
+    let trust = bench.all(COLD_PROCESSES, Work { way: Way::DefaultTrust, ..work }).await?;
+    let warm = bench.warm(work).await?;
+    let sizes = bench.sizes(work).await?;
+    let requests = bench.requests(work).await?;
+    let shares = bench.shares(work).await?;
+    let (joins, large) = bench.at_memory_size(work).await?;
+    let (forward_cold, forward_warm) = bench.forward(work).await?;
+    Ok(Measured {
+        zips,
+        cold,
+        trust,
+        warm,
+        sizes,
+        requests,
+        shares,
+        joins,
+        large,
+        forward_cold,
+        forward_warm,
+        functions,
+    })
 }
 
-/// The runs of every function, taken in turns, so that whatever else the machine does meets all of them; back and
-/// forth, as each finds the caches as the one before it left them.
-async fn interleaved(
-    functions: &[Function],
-    processes: usize,
-    folder: &Path,
-    work: Work<'_>,
-) -> Result<Vec<Vec<Run>>, Box<dyn Error>> {
-    let mut runs: Vec<Vec<Run>> = functions.iter().map(|_| Vec::new()).collect();
-    for round in 0..processes {
-        let mut turn: Vec<_> = functions.iter().zip(&mut runs).collect();
-        if round % 2 == 1 {
-            turn.reverse();
+/// The functions, and the folder for what a run needs.
+struct Bench<'a> {
+    functions: &'a [Function],
+    folder: &'a Path,
+}
+
+/// The runs of one part, in the order of the functions.
+type Runs = Vec<Vec<Run>>;
+
+impl Bench<'_> {
+    /// Runs every function.
+    async fn all(&self, processes: usize, work: Work<'_>) -> Result<Runs, Box<dyn Error>> {
+        let works: Vec<_> =
+            self.functions.iter().map(|function| Work { binary: &function.binary, ..work }).collect();
+        self.interleaved(processes, &works).await
+    }
+
+    /// Takes the works in turns, so that whatever else the machine does meets all of them; back and forth, as each finds
+    /// the caches as the one before it left them.
+    async fn interleaved(&self, processes: usize, works: &[Work<'_>]) -> Result<Runs, Box<dyn Error>> {
+        let mut runs: Runs = works.iter().map(|_| Vec::new()).collect();
+        for round in 0..processes {
+            let mut turn: Vec<_> = works.iter().zip(&mut runs).collect();
+            if round % 2 == 1 {
+                turn.reverse();
+            }
+            for (work, runs) in turn {
+                let run = lambda::run(*work, self.folder).await;
+                runs.push(run.map_err(|error| format!("{}: {error}", work.binary.display()))?);
+            }
         }
-        for (function, runs) in turn {
-            let run = lambda::run(Work { binary: &function.binary, ..work }, folder).await;
-            runs.push(run.map_err(|error| format!("{}: {error}", function.name))?);
+        Ok(runs)
+    }
+
+    async fn warm(&self, work: Work<'_>) -> Result<Vec<Warm>, Box<dyn Error>> {
+        let mut warm = Vec::new();
+        for kind in KINDS {
+            eprintln!("warm, {kind:?}");
+            let busy = Work { kind, events: 1 + WARM_EVENTS, ..work };
+            let idle = Work { kind, events: 1 + PACED_EVENTS, pause: PACE, ..work };
+            warm.push(Warm {
+                kind,
+                busy: self.all(WARM_PROCESSES, busy).await?,
+                idle: self.all(PACED_PROCESSES, idle).await?,
+            });
+        }
+        Ok(warm)
+    }
+
+    async fn sizes(&self, work: Work<'_>) -> Result<Vec<(usize, Runs)>, Box<dyn Error>> {
+        let mut sizes = Vec::new();
+        for members in GROUP_SIZES {
+            eprintln!("groups of {members}");
+            let events = 1 + (GROUP_MEMBERS / members).min(WARM_EVENTS);
+            let work = Work { kind: Kind::Creation(members), events, ..work };
+            sizes.push((members, self.all(GROUP_PROCESSES, work).await?));
+        }
+        Ok(sizes)
+    }
+
+    async fn requests(&self, ours: Work<'_>) -> Result<Vec<(usize, Run)>, Box<dyn Error>> {
+        let mut requests = Vec::new();
+        for members in GROUP_SIZES {
+            let work = Work { kind: Kind::Creation(members), hold: HOLD, ..ours };
+            requests.push((members, lambda::run(work, self.folder).await?));
+        }
+        Ok(requests)
+    }
+
+    async fn shares(&self, work: Work<'_>) -> Result<Vec<(u64, Option<Runs>)>, Box<dyn Error>> {
+        let mut shares = Vec::new();
+        for megabytes in MEMORY_SIZES {
+            eprintln!("the CPU share of {megabytes} MB");
+            let runs = match Share::of_lambda(megabytes) {
+                Some(share) => {
+                    Some(self.all(SHARE_PROCESSES, Work { share: &share, events: 21, ..work }).await?)
+                }
+                None => None,
+            };
+            shares.push((megabytes, runs));
+        }
+        Ok(shares)
+    }
+
+    /// Joins, and a large group on a slow table.
+    async fn at_memory_size(&self, work: Work<'_>) -> Result<(Option<Runs>, Option<Runs>), Box<dyn Error>> {
+        let Some(share) = Share::of_lambda(MEMORY_SIZE) else { return Ok((None, None)) };
+        eprintln!("joins, and a large group, at the CPU share of {MEMORY_SIZE} MB");
+        let joins = Work { share: &share, kind: Kind::Join, events: 1 + PACED_EVENTS, ..work };
+        let joins = self.all(WARM_PROCESSES, joins).await?;
+        let large = Work { share: &share, kind: LARGE_GROUP, events: 1, hold: LARGE_HOLD, ..work };
+        let large = self.all(SHARE_PROCESSES, large).await?;
+        Ok((Some(joins), Some(large)))
+    }
+
+    async fn forward(&self, ours: Work<'_>) -> Result<(Runs, Runs), Box<dyn Error>> {
+        eprintln!("without and with passing on");
+        let both = [ours, Work { forward: true, ..ours }];
+        let cold = self.interleaved(COLD_PROCESSES, &both).await?;
+        let both = both.map(|work| Work { events: 1 + WARM_EVENTS, ..work });
+        Ok((cold, self.interleaved(WARM_PROCESSES, &both).await?))
+    }
+}
+
+/// What the arguments name, and the sizes of all of it.
+fn functions(folder: &Path) -> Result<(Vec<Function>, Vec<Zip>), Box<dyn Error>> {
+    let (mut functions, mut zips) = (Vec::new(), Vec::new());
+    for argument in std::env::args().skip(1) {
+        let (name, binary) = argument.split_once('=').ok_or("expected NAME=BINARY")?;
+        let binary = std::path::absolute(binary)?;
+        let bytes = zipped(&binary, folder)?;
+        let only_zip = name.strip_prefix("zip:");
+        zips.push(Zip { name: only_zip.unwrap_or(name).to_owned(), bytes });
+        if only_zip.is_none() {
+            functions.push(Function { name: name.to_owned(), binary });
         }
     }
-    Ok(runs)
+    if functions.len() <= report::OURS {
+        return Err("expected FLOOR=BINARY USUAL=BINARY OURS=BINARY".into());
+    }
+    Ok((functions, zips))
 }
 
 /// The size of a deployment package.

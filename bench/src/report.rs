@@ -1,35 +1,55 @@
 //! What was measured, as tables and as a chart.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use crate::Function;
-use crate::lambda::Run;
+use crate::lambda::{Kind, Run};
+use crate::{Function, Zip};
 
 /// Everything that was measured; the runs of each part stand in the order of the functions.
 pub struct Measured {
     pub functions: Vec<Function>,
+    pub zips: Vec<Zip>,
     pub cold: Vec<Vec<Run>>,
     /// Fresh processes without a bundle, over plain HTTP.
     pub trust: Vec<Vec<Run>>,
-    /// Events without a pause.
-    pub warm: Vec<Vec<Run>>,
-    /// Events that find the function idle.
-    pub paced: Vec<Vec<Run>>,
+    pub warm: Vec<Warm>,
+    /// By the members of a group.
     pub sizes: Vec<(usize, Vec<Vec<Run>>)>,
     /// Ours by the members of a group, with answers held back so that the waves of requests can be told apart.
-    pub waves: Vec<(usize, Run)>,
+    pub requests: Vec<(usize, Run)>,
     /// By memory size; nothing where this machine allows no quota.
     pub shares: Vec<(u64, Option<Vec<Vec<Run>>>)>,
+    /// Joins at the CPU share that the functions have.
+    pub joins: Option<Vec<Vec<Run>>>,
+    /// A large group there, cold, on a table that takes its time.
+    pub large: Option<Vec<Vec<Run>>>,
+    /// Ours without and with passing on.
+    pub forward_cold: Vec<Vec<Run>>,
+    pub forward_warm: Vec<Vec<Run>>,
+}
+
+/// What later events of a kind cost.
+pub struct Warm {
+    pub kind: Kind,
+    /// Without a pause.
+    pub busy: Vec<Vec<Run>>,
+    /// Each finds the function idle.
+    pub idle: Vec<Vec<Run>>,
 }
 
 /// The positions of the three that the limits are about.
-const FLOOR: usize = 0;
-const USUAL: usize = 1;
-const OURS: usize = 2;
+pub const FLOOR: usize = 0;
+pub const USUAL: usize = 1;
+pub const OURS: usize = 2;
 
 /// The limit of the zip file.
-const ZIP_MAX_BYTES: f64 = 2_500_000.0;
+const ZIP_MAX_BYTES: u64 = 2_500_000;
+/// So many times as fast as usual the first answer must be.
+const FASTER_THAN_USUAL: f64 = 6.0;
+/// The most statements in one batch.
+const BATCH: usize = 25;
+/// What the table may take of an event's time, in milliseconds.
+const BUDGET_MS: f64 = 900.0;
 
 /// Median and quartiles.
 struct Spread {
@@ -44,6 +64,11 @@ impl Spread {
         let at = |part: usize| values.get((values.len() - 1) * part / 4).copied().unwrap_or(f64::NAN);
         Self { low: at(1), median: at(2), high: at(3) }
     }
+
+    fn cell(&self, digits: usize) -> String {
+        let Self { low, median, high } = self;
+        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
+    }
 }
 
 fn spread(runs: &[Run], figure: impl Fn(&Run) -> f64) -> Spread {
@@ -54,6 +79,14 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+fn first_ms(run: &Run) -> f64 {
+    ms(run.first)
+}
+
+fn first_cpu(run: &Run) -> f64 {
+    ms(run.first_cpu)
+}
+
 /// A figure that not many events of one process stay above.
 fn percentile(runs: &[Run], part: f64) -> f64 {
     let mut all: Vec<f64> = runs.iter().flat_map(|run| run.warm.iter().copied().map(ms)).collect();
@@ -62,164 +95,220 @@ fn percentile(runs: &[Run], part: f64) -> f64 {
     all.get((all.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// A row that compares the functions.
-struct Row<'a> {
-    figure: &'a str,
-    /// At most so many times the floor.
-    limit: Option<u32>,
-    digits: usize,
-    runs: &'a [Vec<Run>],
-    of: &'a dyn Fn(&Run) -> f64,
+/// The runs of every function, and what is of interest in each.
+type Figure<'a> = (&'a [Vec<Run>], fn(&Run) -> f64);
+
+/// The tables, in Markdown, as they grow.
+#[derive(Default)]
+struct Report {
+    text: String,
+    missed: Vec<String>,
 }
 
-/// All tables, in Markdown.
+/// All tables.
 pub fn tables(measured: &Measured) -> String {
-    let mut out = String::new();
-    match write_tables(&mut out, measured) {
-        Ok(()) => out,
-        Err(error) => format!("{out}\n{error}\n"),
-    }
+    let mut report = Report::default();
+    report.overview(measured);
+    report.shares(measured);
+    report.sizes(measured);
+    report.requests(&measured.requests);
+    report.large(measured);
+    report.forward(measured);
+    report.line(match report.missed.as_slice() {
+        [] => "\nEvery limit is kept.".to_owned(),
+        missed => format!("\nNot kept: {}.", missed.join("; ")),
+    });
+    report.text
 }
 
-fn write_tables(out: &mut String, measured: &Measured) -> std::fmt::Result {
-    let Measured { functions, cold, trust, warm, paced, sizes, waves, shares } = measured;
-    let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
-    let header = format!("| {} |", names.join(" | "));
-    let rule = format!("|{}", " ---: |".repeat(names.len()));
+impl Report {
+    fn line(&mut self, line: impl AsRef<str>) {
+        self.text.push_str(line.as_ref());
+        self.text.push('\n');
+    }
 
-    writeln!(
-        out,
-        "Two members, full CPU: median (quartiles) of {} fresh processes, of {} for what comes after the first event.\n",
-        cold[OURS].len(),
-        warm[OURS].len()
-    )?;
-    writeln!(out, "| figure {header} {} / {} | limit |", names[OURS], names[FLOOR])?;
-    writeln!(out, "| --- {rule} ---: | ---: |")?;
-    let rows = [
-        Row {
-            figure: "start to ready for an event, ms",
-            limit: Some(3),
-            digits: 2,
-            runs: cold,
-            of: &|run| ms(run.ready),
-        },
-        Row {
-            figure: "start to first answer, ms",
-            limit: Some(6),
-            digits: 2,
-            runs: cold,
-            of: &|run| ms(run.first),
-        },
-        Row {
-            figure: "CPU until ready, ms",
-            limit: None,
-            digits: 2,
-            runs: cold,
-            of: &|run| ms(run.ready_cpu),
-        },
-        Row {
-            figure: "CPU until the first answer, ms",
-            limit: None,
-            digits: 2,
-            runs: cold,
-            of: &|run| ms(run.first_cpu),
-        },
-        Row {
-            figure: "CPU until the first answer, default trust, no TLS, ms",
-            limit: None,
-            digits: 2,
-            runs: trust,
-            of: &|run| ms(run.first_cpu),
-        },
-        Row {
-            figure: "CPU for a warm event, idle before, ms",
-            limit: Some(4),
-            digits: 3,
-            runs: paced,
-            of: &event_cpu,
-        },
-        Row {
-            figure: "CPU for a warm event, no pause, ms",
-            limit: Some(4),
-            digits: 3,
-            runs: warm,
-            of: &event_cpu,
-        },
-        Row {
-            figure: "peak memory after 1,000 events, MB",
-            limit: Some(3),
-            digits: 1,
-            runs: warm,
-            of: &megabytes,
-        },
-        Row {
-            figure: "events a second, one process",
-            limit: None,
-            digits: 0,
-            runs: warm,
-            of: &|run| events(run) / run.warm_wall.as_secs_f64(),
-        },
-    ];
-    for row in &rows {
-        let spreads: Vec<Spread> = row.runs.iter().map(|runs| spread(runs, row.of)).collect();
+    fn cells(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells: Vec<String> = cells.into_iter().collect();
+        self.line(format!("| {} |", cells.join(" | ")));
+    }
+
+    /// A table's title and head: columns of text, then of numbers.
+    fn head(&mut self, title: &str, texts: &[&str], numbers: &[&str]) {
+        self.line(format!("\n{title}\n"));
+        self.cells(texts.iter().chain(numbers).map(|name| (*name).to_owned()));
+        self.cells(texts.iter().map(|_| "---".to_owned()).chain(numbers.iter().map(|_| "---:".to_owned())));
+    }
+
+    /// Notes a limit that is not kept.
+    fn check(&mut self, is_kept: bool, what: &str) {
+        if !is_kept {
+            self.missed.push(what.to_owned());
+        }
+    }
+
+    fn overview(&mut self, measured: &Measured) {
+        let Measured { functions, cold, trust, warm, joins, .. } = measured;
+        let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        let ratio = format!("{} / {}", names[OURS], names[FLOOR]);
+        let numbers: Vec<&str> = names.iter().copied().chain([ratio.as_str(), "limit"]).collect();
+        let title = format!(
+            "Full CPU: median (quartiles) of {} fresh processes whose first event is a creation of two, of {} for later \
+             events.",
+            cold[OURS].len(),
+            warm.first().map_or(0, |warm| warm.busy[OURS].len())
+        );
+        self.head(&title, &["figure"], &numbers);
+        self.row("start to ready for an event, ms", Some(2.0), 2, (cold, |run| ms(run.ready)));
+        self.row("start to first answer, ms", Some(4.0), 2, (cold, first_ms));
+        self.row("CPU until ready, ms", None, 2, (cold, |run| ms(run.ready_cpu)));
+        self.row("CPU until the first answer, ms", None, 2, (cold, first_cpu));
+        self.row("CPU until the first answer, default trust, no TLS, ms", None, 2, (trust, first_cpu));
+        for Warm { kind, busy, idle } in warm {
+            let (what, limit) = match kind {
+                Kind::Creation(0) => ("creation without members", 4.0),
+                Kind::Creation(_) => ("creation of two", 6.5),
+                Kind::Join => ("join of one", 4.0),
+            };
+            self.row(&format!("CPU, {what}, idle before, ms"), Some(limit), 3, (idle, event_cpu));
+            self.row(&format!("CPU, {what}, no pause, ms"), Some(limit), 3, (busy, event_cpu));
+        }
+        if let Some(joins) = joins {
+            self.row("CPU, join of one, no pause, share of 512 MB, ms", Some(4.0), 3, (joins, event_cpu));
+        }
+        if let Some(Warm { busy, .. }) = warm.last() {
+            self.row("peak memory after 1,000 creations of two, MB", Some(3.0), 1, (busy, megabytes));
+            let a_second = |run: &Run| events(run) / run.warm_wall.as_secs_f64();
+            self.row("creations of two a second, one process", None, 0, (busy, a_second));
+        }
+        self.versus_usual(measured);
+    }
+
+    /// A row that compares the functions; ours may be at most `limit` times the floor.
+    fn row(&mut self, figure: &str, limit: Option<f64>, digits: usize, (runs, of): Figure<'_>) {
+        let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, of)).collect();
         let ratio = spreads[OURS].median / spreads[FLOOR].median;
-        let limit = row.limit.map(|limit| format!("{limit} ×")).unwrap_or_default();
-        writeln!(out, "| {}{} | {ratio:.1} × | {limit} |", row.figure, cells(&spreads, row.digits))?;
+        self.check(limit.is_none_or(|limit| ratio <= limit), figure);
+        let limit = limit.map(|limit| format!("{limit} ×")).unwrap_or_default();
+        let cells = spreads.iter().map(|spread| spread.cell(digits));
+        let cells = std::iter::once(figure.to_owned()).chain(cells);
+        self.cells(cells.chain([format!("{ratio:.1} ×"), limit]));
     }
-    let zips: Vec<String> = functions.iter().map(|function| format!("{:.2}", mb(function.zip))).collect();
-    writeln!(out, "| zip, MB | {} | | {:.1} |", zips.join(" | "), ZIP_MAX_BYTES / 1e6)?;
-    let first = |index: usize| spread(&cold[index], |run| ms(run.first)).median;
-    writeln!(
-        out,
-        "\nFirst answer: {:.1} times as fast as {} (at least 6).\n",
-        first(USUAL) / first(OURS),
-        names[USUAL]
-    )?;
 
-    writeln!(out, "At the CPU share of Lambda's memory sizes, two members.\n")?;
-    writeln!(out, "| memory | figure {header}\n| ---: | --- {rule}")?;
-    for (megabytes, runs) in shares {
-        let Some(runs) = runs else {
-            writeln!(out, "| {megabytes} MB | not measured: this machine allows no CPU quota |")?;
-            continue;
+    fn versus_usual(&mut self, measured: &Measured) {
+        let first = |index: usize| spread(&measured.cold[index], first_ms).median;
+        let faster = first(USUAL) / first(OURS);
+        self.check(faster >= FASTER_THAN_USUAL, "first answer beside usual");
+        self.check(measured.zips[OURS].bytes <= ZIP_MAX_BYTES, "zip");
+        let zips: Vec<String> =
+            measured.zips.iter().map(|zip| format!("{} {:.2} MB", zip.name, mb(zip.bytes))).collect();
+        self.line(format!(
+            "\nFirst answer: {faster:.1} times as fast as {} (at least {FASTER_THAN_USUAL}). Zip: {} ({} at most {} MB).",
+            measured.functions[USUAL].name,
+            zips.join(", "),
+            measured.zips[OURS].name,
+            mb(ZIP_MAX_BYTES),
+        ));
+    }
+
+    fn shares(&mut self, measured: &Measured) {
+        let names: Vec<&str> = measured.functions.iter().map(|function| function.name.as_str()).collect();
+        self.head(
+            "At the CPU share of Lambda's memory sizes, a creation of two.",
+            &["memory", "figure"],
+            &names,
+        );
+        for (megabytes, runs) in &measured.shares {
+            let label = format!("{megabytes} MB");
+            match runs {
+                Some(runs) => self.times(&label, runs, 1),
+                None => self.cells([label, "not measured: this machine allows no CPU quota".to_owned()]),
+            }
+        }
+    }
+
+    fn sizes(&mut self, measured: &Measured) {
+        let names: Vec<&str> = measured.functions.iter().map(|function| function.name.as_str()).collect();
+        self.head("A creation by its members, full CPU.", &["members", "figure"], &names);
+        for (members, runs) in &measured.sizes {
+            let label = members.to_string();
+            self.times(&label, runs, 2);
+            let cpu = runs.iter().map(|runs| format!("{:.2}", spread(runs, event_cpu).median));
+            self.cells([label, "CPU for a warm event, ms".to_owned()].into_iter().chain(cpu));
+        }
+    }
+
+    /// The rows that tell how long somebody waits.
+    fn times(&mut self, label: &str, runs: &[Vec<Run>], digits: usize) {
+        let label = label.to_owned();
+        let first = runs.iter().map(|runs| spread(runs, first_ms).cell(digits));
+        self.cells([label.clone(), "start to first answer, ms".to_owned()].into_iter().chain(first));
+        for (figure, part) in [("warm event, p50, ms", 0.5), ("warm event, p99, ms", 0.99)] {
+            let values = runs.iter().map(|runs| format!("{:.2}", percentile(runs, part)));
+            self.cells([label.clone(), figure.to_owned()].into_iter().chain(values));
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss)]
+    fn requests(&mut self, by_members: &[(usize, Run)]) {
+        let numbers = ["members", "requests", "at most", "waves", "write units, index included", "at most"];
+        self.head("What webhook asks of DynamoDB for a creation.", &[], &numbers);
+        for (members, run) in by_members {
+            let most = members.div_ceil(BATCH) + 1 + usize::from(*members > BATCH);
+            let most_units = 2 * (members + 1);
+            self.check(run.requests <= most, &format!("requests for {members} members"));
+            self.check(run.write_units <= most_units as f64, &format!("write units for {members} members"));
+            let counts = [*members, run.requests, most, run.waves].map(|count| count.to_string());
+            self.cells(counts.into_iter().chain([run.write_units.to_string(), most_units.to_string()]));
+        }
+    }
+
+    fn large(&mut self, measured: &Measured) {
+        let Some(runs) = &measured.large else { return };
+        let title = "A creation of 500 as the first event, at the CPU share of 512 MB, each request to DynamoDB taking 5 ms: \
+                     at most 900 ms in the handler.";
+        let numbers = ["outcomes", "in the handler, ms", "start to first answer, ms"];
+        self.head(title, &["function"], &numbers);
+        for (function, runs) in measured.functions.iter().zip(runs).skip(USUAL) {
+            let handler = spread(runs, |run| run.record["duration_ms"].as_f64().unwrap_or(f64::NAN));
+            let first = spread(runs, first_ms);
+            self.cells([function.name.clone(), outcomes(runs), handler.cell(0), first.cell(0)]);
+        }
+        let is_stored = |run: &Run| {
+            run.record["outcome"] == "stored"
+                && run.record["duration_ms"].as_f64().is_some_and(|ms| ms <= BUDGET_MS)
         };
-        let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, |run| ms(run.first))).collect();
-        writeln!(out, "| {megabytes} MB | start to first answer, ms{} |", cells(&spreads, 1))?;
-        for (figure, part) in [("warm event, p50, ms", 0.5), ("warm event, p99, ms", 0.99)] {
-            let values: Vec<String> =
-                runs.iter().map(|runs| format!("{:.2}", percentile(runs, part))).collect();
-            writeln!(out, "| {megabytes} MB | {figure} | {} |", values.join(" | "))?;
-        }
+        self.check(runs[OURS].iter().all(is_stored), "500 members stored in time");
     }
 
-    writeln!(out, "\nBy members of the group, full CPU.\n")?;
-    writeln!(out, "| members | figure {header}\n| ---: | --- {rule}")?;
-    for (members, runs) in
-        std::iter::once((&2, paced)).chain(sizes.iter().map(|(members, runs)| (members, runs)))
-    {
-        let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, |run| ms(run.first))).collect();
-        writeln!(out, "| {members} | start to first answer, ms{} |", cells(&spreads, 2))?;
-        for (figure, part) in [("warm event, p50, ms", 0.5), ("warm event, p99, ms", 0.99)] {
-            let values: Vec<String> =
-                runs.iter().map(|runs| format!("{:.2}", percentile(runs, part))).collect();
-            writeln!(out, "| {members} | {figure} | {} |", values.join(" | "))?;
-        }
+    fn forward(&mut self, measured: &Measured) {
+        let (cold, warm) = (&measured.forward_cold, &measured.forward_warm);
+        let title =
+            "What passing on adds to a creation of two, with a receiver behind on loopback, over plain HTTP.";
+        self.head(title, &["figure"], &["without FORWARD_URL", "with it"]);
+        let mut row = |figure: &str, runs: &[Vec<Run>], of: fn(&Run) -> f64| {
+            let cells = runs.iter().map(|runs| spread(runs, of).cell(3));
+            self.cells(std::iter::once(figure.to_owned()).chain(cells));
+        };
+        row("start to ready for an event, ms", cold, |run| ms(run.ready));
+        row("start to first answer, ms", cold, first_ms);
+        row("CPU until the first answer, ms", cold, first_cpu);
+        row("CPU for a warm event, no pause, ms", warm, event_cpu);
+        row("peak memory after 1,000 events, MB", warm, megabytes);
+        let p50 = warm.iter().map(|runs| format!("{:.3}", percentile(runs, 0.5)));
+        self.cells(std::iter::once("warm event, p50, ms".to_owned()).chain(p50));
+        let is = |runs: &[Run], forward: &str| runs.iter().all(|run| run.record["forward"] == forward);
+        self.check(is(&cold[1], "ok") && is(&warm[1], "ok"), "every event passed on");
     }
-
-    writeln!(out, "\nWhat {} asks of DynamoDB for one event.\n", names[OURS])?;
-    writeln!(out, "| members | requests | waves | write units, index included |")?;
-    writeln!(out, "| ---: | ---: | ---: | ---: |")?;
-    for (members, Run { requests, waves, write_units, .. }) in waves {
-        writeln!(out, "| {members} | {requests} | {waves} | {write_units} |")?;
-    }
-    Ok(())
 }
 
-fn cells(spreads: &[Spread], digits: usize) -> String {
-    spreads.iter().fold(String::new(), |mut text, Spread { low, median, high }| {
-        text.push_str(&format!(" | {median:.digits$} ({low:.digits$}–{high:.digits$})"));
-        text
-    })
+/// How many runs ended how, as the function logged it.
+fn outcomes(runs: &[Run]) -> String {
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for run in runs {
+        *counts.entry(run.record["outcome"].as_str().unwrap_or("none")).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    counts.join(", ")
 }
 
 #[expect(clippy::cast_precision_loss)]

@@ -3,9 +3,7 @@
 //! A batch costs one request, and the write units of plain puts. Its status says nothing: each statement has a result
 //! of its own, in the order of the statements.
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest,
-};
+use aws_sdk_dynamodb::types::{BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
@@ -13,7 +11,6 @@ use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, stamp};
 use crate::aws::is_transient;
 use crate::event::Attributes;
 use crate::retry::{Backoff, hedged, until};
-use crate::store::merge::Merged;
 
 /// The most statements in one batch.
 pub const BATCH_MAX_STATEMENTS: usize = 25;
@@ -46,8 +43,7 @@ impl Store {
         let mut pending = Vec::with_capacity(writes.len());
         for mut write in writes {
             let (item, revision) = stamp(write.key.write(write.said, None), write.said);
-            let merged = Merged::News { facts: write.said.clone(), is_new_life: false };
-            (write.seen, write.own) = (Seen::Unknown, Some(Own { revision, merged }));
+            (write.seen, write.own) = (Seen::Unknown, Some(Own { revision, is_new_life: false }));
             pending.push((write, self.statement(item)?));
         }
         let (mut refused, mut backoff) = (Vec::new(), Backoff::default());
@@ -77,9 +73,9 @@ impl Store {
         pending: &[(Write<'_>, BatchStatementRequest)],
         deadline: Instant,
     ) -> Result<Vec<Option<ErrorCode>>, StoreError> {
-        let statements: Vec<_> = pending.iter().map(|(_, statement)| statement.clone()).collect();
-        let attempt = async || {
-            self.client.batch_execute_statement().set_statements(Some(statements.clone())).send().await
+        let attempt = || {
+            let statements = pending.iter().map(|(_, statement)| statement.clone()).collect();
+            self.client.batch_execute_statement().set_statements(Some(statements)).send()
         };
         let answer = until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?;
         let results = answer.responses.unwrap_or_default();
@@ -92,11 +88,18 @@ impl Store {
         Ok(results.into_iter().map(|result| result.error.map(code)).collect())
     }
 
-    /// Puts an item if there is none. The names are this program's own; every value is a parameter.
+    /// Puts an item if there is none. The names are this program's own; every value is a parameter. Sorted, so that items
+    /// of the same attributes have the same statement.
     fn statement(&self, item: Attributes) -> Result<BatchStatementRequest, StoreError> {
-        let (names, values): (Vec<String>, Vec<AttributeValue>) = item.into_iter().unzip();
-        let entries: Vec<String> = names.iter().map(|name| format!("'{name}':?")).collect();
-        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", self.table_name, entries.join(","));
+        let mut text = format!("INSERT INTO \"{}\" VALUE ", self.table_name);
+        let mut values = Vec::with_capacity(item.len());
+        let mut attributes: Vec<_> = item.into_iter().collect();
+        attributes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, value) in attributes {
+            text.extend([if values.is_empty() { "{'" } else { ",'" }, &name, "':?"]);
+            values.push(value);
+        }
+        text.push('}');
         let statement = BatchStatementRequest::builder().statement(text).set_parameters(Some(values)).build();
         statement.map_err(|error| StoreError::Refused(error.to_string()))
     }

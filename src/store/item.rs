@@ -34,6 +34,9 @@ const GROUP_DETAILS: [&str; 7] = [
 ];
 const MEMBER_DETAILS: [&str; 2] = ["join_type", "extra"];
 
+/// About as many attributes as an item has, so that its map need not grow: half of what making an item costs.
+const ITEM_CAPACITY: usize = 14;
+
 /// The hash key of a group and all of its members.
 pub fn partition_key(group: &GroupKey) -> String {
     format!("{}{}", application_prefix(group.sdk_app_id), group.group_id)
@@ -82,6 +85,13 @@ impl ItemKey<'_> {
         if self.account.is_some() { &name::OF_MEMBER } else { &name::OF_GROUP }
     }
 
+    /// Whether facts and details alone decide about an attribute.
+    fn manages(&self, name: &str) -> bool {
+        let managed =
+            ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at()];
+        managed.iter().chain(self.fields()).chain(self.details()).any(|managed| *managed == name)
+    }
+
     /// The account whose index entry leads here: a member, or the owner.
     fn indexed_account<'a>(&'a self, facts: &'a Facts) -> Option<&'a str> {
         let is_there = facts.gone_at.is_none();
@@ -125,14 +135,12 @@ impl ItemKey<'_> {
 
     /// The item of these facts. Attributes of `known` that are not known here stay.
     pub fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
-        let mut item = known.cloned().unwrap_or_default();
-        let managed =
-            ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at()];
-        for name in managed.iter().chain(self.fields()).chain(self.details()) {
-            item.remove(*name);
-        }
-        item.extend(self.attributes());
+        let kept = known.into_iter().flatten().filter(|(name, _)| !self.manages(name));
+        let mut item = Attributes::with_capacity(ITEM_CAPACITY);
+        item.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         let mut put = |name: &str, value: AttributeValue| item.insert(name.to_owned(), value);
+        put("pk", text(partition_key(self.group)));
+        put("sk", text(self.sk()));
         put("group_id", text(&self.group.group_id));
         match self.account {
             Some(account) => put("account", text(account)),
