@@ -5,7 +5,7 @@ import subprocess
 import unittest
 
 from services import CREDENTIALS, TABLE, TOKEN, LocalRun
-from template import ROOT
+from template import TARGET
 
 
 class Verify(unittest.TestCase):
@@ -17,7 +17,7 @@ class Verify(unittest.TestCase):
     def verify(self, **settings):
         env = {"URL": self.local_run.url, "TOKEN": TOKEN, "SDK_APP_ID": "1400000001"} | settings
         ran = subprocess.run(
-            [ROOT / "target/debug/verify"], env=os.environ | env, capture_output=True, text=True
+            [TARGET / "debug/verify"], env=os.environ | env, capture_output=True, text=True
         )
         return ran.returncode, ran.stdout + ran.stderr
 
