@@ -79,7 +79,7 @@ put-back: ## Puts lost events, LINES=… of the log, and dead letters back into 
 reconcile: ## Compares a deployed table with Chat's REST API, with the settings of reconcile; APPLY=1 writes; MEMBERS=all
 	@cargo run --locked --quiet --package chat-groups-dev --bin reconcile-by-hand
 
-reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUPS
+reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT
 	cargo build --locked --release --bin reconcile
 	cargo run --locked --quiet --profile soak --package chat-groups-dev --bin reconcile-load
 

@@ -40,8 +40,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let groups = match std::env::var("GROUPS") {
-        Ok(text) if !text.is_empty() => text.parse().map_err(|_| "GROUPS: expected a whole number")?,
+    let groups = match std::env::var("GROUP_COUNT") {
+        Ok(text) if !text.is_empty() => text.parse().map_err(|_| "GROUP_COUNT: expected a whole number")?,
         _ => 100_000,
     };
     let chat = chat().await?;
