@@ -38,7 +38,7 @@ test: ## Runs all tests
 
 soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
 	cargo build --locked --release --bins
-	cargo run --locked --quiet --profile soak --package chat-groups-dev --bin soak
+	cargo run --locked --quiet --package chat-groups-dev --bin soak
 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
 	cargo run --locked --quiet --package chat-groups-dev --bin events
@@ -81,7 +81,7 @@ reconcile: ## Compares a deployed table with Chat's REST API, with the settings 
 
 reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT
 	cargo build --locked --release --bin reconcile
-	cargo run --locked --quiet --profile soak --package chat-groups-dev --bin reconcile-load
+	cargo run --locked --quiet --package chat-groups-dev --bin reconcile-load
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
 	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
