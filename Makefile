@@ -43,7 +43,7 @@ soak: ## Runs 20,000 events with random faults through the functions and audits 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
 	cargo run --locked --quiet --package chat-groups-dev --bin events
 
-check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
+check: $(TOOLS)/bin/cargo-machete ## Runs all static checks
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
@@ -51,7 +51,6 @@ check: $(TOOLS)/bin/cargo-machete ## Runs every check that is no test
 	$(TOOLS)/bin/cargo-machete
 	cargo fmt --manifest-path bench/Cargo.toml --all --check
 	cargo clippy $(BENCH) --workspace -- -D warnings
-	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 
 build: $(TOOLS)/aws/installed ## Builds the functions for Lambda; ARCHITECTURE=x86_64 instead of arm64
 	rustup target add $(TARGET)

@@ -85,12 +85,16 @@ impl History {
         let groups = ["Public", second].map(|kind| Group::new(format!("h{number}-{kind}"), kind));
         let accounts = ["ana", "ben", "cleo", "dan"].map(|name| format!("h{number}-{name}"));
         let mut bodies = Vec::new();
-        // Half of the histories have a creation of each group for sure.
-        if rng.bool() {
-            bodies.extend(groups.iter().map(|group| created(group, &accounts, rng)));
+        // Most histories begin with a creation of each group, and tell of one group and one account more than of the
+        // others: so that what is said of the same fact meets often.
+        if rng.u8(..4) != 0 {
+            for group in &groups {
+                let everybody = accounts.each_ref().map(String::as_str);
+                bodies.push(group.created(rng.u64(1..3), one(&accounts, rng), &everybody));
+            }
         }
         for _ in 0..rng.usize(2..9) {
-            let group = &groups[rng.usize(..2)];
+            let group = &groups[usize::from(rng.u8(..4) == 0)];
             bodies.push(any(group, &accounts, rng));
         }
         Self { groups, accounts, bodies }
@@ -138,7 +142,7 @@ fn created(group: &Group, accounts: &[String; 4], rng: &mut Rng) -> Value {
 /// Any event, in any form in which Chat may send it.
 fn any(group: &Group, accounts: &[String; 4], rng: &mut Rng) -> Value {
     let time = rng.u64(1..TIMES);
-    let mut body = match rng.u8(..9) {
+    let mut body = match rng.u8(..10) {
         0 => created(group, accounts, rng),
         1 | 2 => group.joined(time, &some(accounts, rng)),
         3 | 4 => group.left(time, &some(accounts, rng)),
@@ -175,8 +179,8 @@ fn info(rng: &mut Rng) -> Value {
 
 fn member_changed(group: &Group, time: u64, account: &str, rng: &mut Rng) -> Value {
     let mut fields = json!({ "Role": null });
-    if rng.bool() {
-        fields["Role"] = json!(["Admin", "Member", "Owner"][rng.usize(..3)]);
+    if rng.u8(..4) != 0 {
+        fields["Role"] = json!(["Admin", "Admin", "Member", "Owner"][rng.usize(..4)]);
     }
     if rng.bool() {
         fields["NameCard"] = value(rng);
@@ -194,7 +198,7 @@ fn value(rng: &mut Rng) -> Value {
 }
 
 fn one<'a>(accounts: &'a [String; 4], rng: &mut Rng) -> &'a str {
-    &accounts[rng.usize(..4)]
+    &accounts[rng.usize(..4).min(rng.usize(..4))]
 }
 
 /// Some accounts, perhaps none, perhaps one of them twice.
