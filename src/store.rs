@@ -20,7 +20,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -148,9 +148,16 @@ impl Store {
         let refused = self.insert(absent, deadline).await?;
         tally.has_news = refused.len() < count;
         writes.extend(refused);
-        let writes: Vec<_> = writes.into_iter().map(|write| self.write_item(write, deadline)).collect();
-        let merged: Vec<Merged> = stream::iter(writes).buffer_unordered(MAX_PARALLEL).try_collect().await?;
-        merged.iter().for_each(|merged| tally.add(merged));
+        // Some at a time: thousands of futures at once would take hundreds of megabytes.
+        let mut writes = writes.into_iter();
+        loop {
+            let some = writes.by_ref().take(MAX_PARALLEL).map(|write| self.write_item(write, deadline));
+            let merged = try_join_all(some).await?;
+            if merged.is_empty() {
+                break;
+            }
+            merged.iter().for_each(|merged| tally.add(merged));
+        }
         Ok(tally)
     }
 

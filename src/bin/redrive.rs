@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// What all messages of a batch have together; the function's timeout is longer.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// How many messages are under way at once. Four events of the greatest size fit into the function's memory.
+/// How many messages are under way at once. Of events of the greatest size, the function has memory for so many.
 const MAX_PARALLEL: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]

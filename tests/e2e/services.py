@@ -29,7 +29,7 @@ class LocalRun:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        env = os.environ | {"PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
+        env = os.environ | {"CARGO_TARGET_DIR": "", "PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
             [TARGET / "debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
