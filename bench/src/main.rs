@@ -94,7 +94,10 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
     let cold = bench.all(COLD_PROCESSES, work).await?;
     eprintln!("cold, with the trust that is there without a bundle");
     let trust = bench.all(COLD_PROCESSES, Work { way: Way::DefaultTrust, ..work }).await?;
-    let warm = bench.warm(work).await?;
+    let mut warm = Vec::new();
+    for kind in KINDS {
+        warm.push(bench.warm(kind, work).await?);
+    }
     let sizes = bench.sizes(work).await?;
     let requests = bench.requests(work).await?;
     let shares = bench.shares(work).await?;
@@ -150,19 +153,15 @@ impl Bench<'_> {
         Ok(runs)
     }
 
-    async fn warm(&self, work: Work<'_>) -> Result<Vec<Warm>, Box<dyn Error>> {
-        let mut warm = Vec::new();
-        for kind in KINDS {
-            eprintln!("warm, {kind:?}");
-            let busy = Work { kind, events: 1 + WARM_EVENTS, ..work };
-            let idle = Work { kind, events: 1 + PACED_EVENTS, pause: PACE, ..work };
-            warm.push(Warm {
-                kind,
-                busy: self.all(WARM_PROCESSES, busy).await?,
-                idle: self.all(PACED_PROCESSES, idle).await?,
-            });
-        }
-        Ok(warm)
+    async fn warm(&self, kind: Kind, work: Work<'_>) -> Result<Warm, Box<dyn Error>> {
+        eprintln!("warm, {kind:?}");
+        let busy = Work { kind, events: 1 + WARM_EVENTS, ..work };
+        let idle = Work { kind, events: 1 + PACED_EVENTS, pause: PACE, ..work };
+        Ok(Warm {
+            kind,
+            busy: self.all(WARM_PROCESSES, busy).await?,
+            idle: self.all(PACED_PROCESSES, idle).await?,
+        })
     }
 
     async fn sizes(&self, work: Work<'_>) -> Result<Vec<(usize, Runs)>, Box<dyn Error>> {
@@ -201,14 +200,12 @@ impl Bench<'_> {
     }
 
     /// Joins, and a large group on a slow table.
-    async fn at_memory_size(&self, work: Work<'_>) -> Result<(Option<Runs>, Option<Runs>), Box<dyn Error>> {
+    async fn at_memory_size(&self, work: Work<'_>) -> Result<(Option<Warm>, Option<Runs>), Box<dyn Error>> {
         let Some(share) = Share::of_lambda(MEMORY_SIZE) else { return Ok((None, None)) };
         eprintln!("joins, and a large group, at the CPU share of {MEMORY_SIZE} MB");
-        let joins = Work { share: &share, kind: Kind::Join, events: 1 + PACED_EVENTS, ..work };
-        let joins = self.all(WARM_PROCESSES, joins).await?;
+        let joins = self.warm(Kind::Join, Work { share: &share, ..work }).await?;
         let large = Work { share: &share, kind: LARGE_GROUP, events: 1, hold: LARGE_HOLD, ..work };
-        let large = self.all(SHARE_PROCESSES, large).await?;
-        Ok((Some(joins), Some(large)))
+        Ok((Some(joins), Some(self.all(SHARE_PROCESSES, large).await?)))
     }
 
     async fn forward(&self, ours: Work<'_>) -> Result<(Runs, Runs), Box<dyn Error>> {

@@ -20,7 +20,7 @@ pub struct Measured {
     /// By memory size; nothing where this machine allows no quota.
     pub shares: Vec<(u64, Option<Vec<Vec<Run>>>)>,
     /// Joins at the CPU share that the functions have.
-    pub joins: Option<Vec<Vec<Run>>>,
+    pub joins: Option<Warm>,
     /// A large group there, cold, on a table that takes its time.
     pub large: Option<Vec<Vec<Run>>>,
     /// Ours without and with passing on.
@@ -163,24 +163,24 @@ impl Report {
         self.row("CPU until ready, ms", None, 2, (cold, |run| ms(run.ready_cpu)));
         self.row("CPU until the first answer, ms", None, 2, (cold, first_cpu));
         self.row("CPU until the first answer, default trust, no TLS, ms", None, 2, (trust, first_cpu));
-        for Warm { kind, busy, idle } in warm {
-            let (what, limit) = match kind {
-                Kind::Creation(0) => ("creation without members", 4.0),
-                Kind::Creation(_) => ("creation of two", 6.5),
-                Kind::Join => ("join of one", 4.0),
-            };
-            self.row(&format!("CPU, {what}, idle before, ms"), Some(limit), 3, (idle, event_cpu));
-            self.row(&format!("CPU, {what}, no pause, ms"), Some(limit), 3, (busy, event_cpu));
-        }
-        if let Some(joins) = joins {
-            self.row("CPU, join of one, no pause, share of 512 MB, ms", Some(4.0), 3, (joins, event_cpu));
-        }
+        warm.iter().for_each(|warm| self.warm("", warm));
+        joins.iter().for_each(|warm| self.warm(" at the share of 512 MB", warm));
         if let Some(Warm { busy, .. }) = warm.last() {
             self.row("peak memory after 1,000 creations of two, MB", Some(3.0), 1, (busy, megabytes));
             let a_second = |run: &Run| events(run) / run.warm_wall.as_secs_f64();
             self.row("creations of two a second, one process", None, 0, (busy, a_second));
         }
         self.versus_usual(measured);
+    }
+
+    fn warm(&mut self, place: &str, Warm { kind, busy, idle }: &Warm) {
+        let (what, limit) = match kind {
+            Kind::Creation(0) => ("creation without members", 4.0),
+            Kind::Creation(_) => ("creation of two", 6.5),
+            Kind::Join => ("join of one", 4.0),
+        };
+        self.row(&format!("CPU, {what}{place}, idle before, ms"), Some(limit), 3, (idle, event_cpu));
+        self.row(&format!("CPU, {what}{place}, no pause, ms"), Some(limit), 3, (busy, event_cpu));
     }
 
     /// A row that compares the functions; ours may be at most `limit` times the floor.
