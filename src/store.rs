@@ -148,14 +148,9 @@ impl Store {
         let refused = self.insert(absent, deadline).await?;
         tally.has_news = refused.len() < count;
         writes.extend(refused);
-        // Some at a time: thousands of futures at once would take hundreds of megabytes.
-        let mut writes = writes.into_iter();
-        loop {
-            let some = writes.by_ref().take(MAX_PARALLEL).map(|write| self.write_item(write, deadline));
-            let merged = try_join_all(some).await?;
-            if merged.is_empty() {
-                break;
-            }
+        for writes in chunks(writes, MAX_PARALLEL) {
+            let merged =
+                try_join_all(writes.into_iter().map(|write| self.write_item(write, deadline))).await?;
             merged.iter().for_each(|merged| tally.add(merged));
         }
         Ok(tally)
@@ -221,6 +216,14 @@ impl Store {
         };
         Ok(until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?)
     }
+}
+
+/// The items in chunks that take no more memory than they need, unlike those of `split_off`.
+pub(crate) fn chunks<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.into_iter();
+    std::iter::from_fn(move || {
+        Some(items.by_ref().take(size).collect()).filter(|chunk: &Vec<T>| !chunk.is_empty())
+    })
 }
 
 /// What refused a put, if that is why it failed.

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{BatchStatementErrorCodeEnum as ErrorCode, BatchSta
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, stamp};
+use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, chunks, stamp};
 use crate::aws::is_transient;
 use crate::event::Attributes;
 use crate::retry::{Backoff, hedged, until};
@@ -22,16 +22,12 @@ impl Store {
     /// Inserts items, and returns those that were refused: what is there is not known then.
     pub(super) async fn insert<'a>(
         &self,
-        mut writes: Vec<Write<'a>>,
+        writes: Vec<Write<'a>>,
         deadline: Instant,
     ) -> Result<Vec<Write<'a>>, StoreError> {
-        let mut batches = Vec::new();
-        while !writes.is_empty() {
-            let rest = writes.split_off(writes.len().min(BATCH_MAX_STATEMENTS));
-            batches.push(self.insert_batch(std::mem::replace(&mut writes, rest), deadline));
-        }
-        let refused: Vec<Vec<Write<'a>>> =
-            stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
+        let batches = chunks(writes, BATCH_MAX_STATEMENTS).map(|batch| self.insert_batch(batch, deadline));
+        let batches: Vec<_> = batches.collect();
+        let refused: Vec<_> = stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
         Ok(refused.into_iter().flatten().collect())
     }
 

@@ -1,11 +1,11 @@
 //! Removes what an earlier life of a group left behind.
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    GROUP_SK, ItemKey, MAX_PARALLEL, Partition, Store, group_after, is_of_earlier_life, item, known_after,
-    revision,
+    GROUP_SK, ItemKey, MAX_PARALLEL, Partition, Store, chunks, group_after, is_of_earlier_life, item,
+    known_after, revision,
 };
 use crate::aws::is_transient;
 use crate::event::{Attributes, Event, GroupKey};
@@ -24,9 +24,13 @@ impl Store {
             let said = event.members.get(account).cloned().unwrap_or_default();
             is_of_earlier_life(&known_after(key, Some(found), &said), &group)
         });
-        let removals: Vec<_> =
-            leftovers.map(|(sk, found)| self.remove(&event.key, sk, found, deadline)).collect();
-        stream::iter(removals).buffer_unordered(MAX_PARALLEL).for_each(async |()| ()).await;
+        for leftovers in chunks(leftovers.collect(), MAX_PARALLEL) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            join_all(leftovers.into_iter().map(|(sk, found)| self.remove(&event.key, sk, found, deadline)))
+                .await;
+        }
     }
 
     /// Removes an item if it is still the one that was read.

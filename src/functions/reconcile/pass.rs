@@ -11,7 +11,7 @@ use super::place::{Place, Stage};
 use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report};
 use crate::chat::{Class, GROUPS_MAX};
 use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
-use crate::store::{Listed, position};
+use crate::store::{Listed, chunks, position};
 use crate::time::{from_millis, to_millis};
 
 /// How many groups are one piece of work: as many as one read of the table, or two questions to Chat, can hold.
@@ -120,11 +120,7 @@ impl<'a> Pass<'a> {
         let Stage::Table(start) = self.place().stage else { return Ok(()) };
         let Reconcile { store, sdk_app_id, .. } = self.reconcile;
         let page = store.scan(*sdk_app_id, start.as_ref(), self.deadline()).await?;
-        let (mut groups, mut work) = (page.groups, Vec::new());
-        while !groups.is_empty() {
-            let rest = groups.split_off(groups.len().min(CHUNK));
-            work.push(self.check_chunk(std::mem::replace(&mut groups, rest)));
-        }
+        let work: Vec<_> = chunks(page.groups, CHUNK).map(|groups| self.check_chunk(groups)).collect();
         let mut done = stream::iter(work).buffered(PARALLEL_CHUNKS);
         while let Some(chunk) = done.try_next().await? {
             let Some((last, there)) = chunk else { return Ok(()) };
