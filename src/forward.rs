@@ -19,6 +19,9 @@ pub const MARK: &str = "x-chat-groups-forwarded";
 /// The largest answer that is handed through, in bytes.
 const ANSWER_MAX_BYTES: usize = 512 * 1024;
 
+/// How long an answer that nobody needs is read, so that its connection can be used again.
+const DRAIN: Duration = Duration::from_millis(50);
+
 /// After so many timeouts in a row the receiver behind is tried less often.
 const MAX_TIMEOUTS: u32 = 3;
 
@@ -82,30 +85,31 @@ impl Forwarder {
         Self { url, http, breaker: Breaker::default() }
     }
 
-    /// Posts a callback and waits for the answer. A 2xx status has taken it, whatever becomes of its body; returns the
-    /// body of a 200, if it is JSON that came in time.
-    pub async fn post(
-        &self,
-        query: &str,
-        body: &[u8],
-        deadline: Instant,
-    ) -> Result<Option<String>, ForwardError> {
+    /// Posts a callback. A 2xx status has taken it, whatever becomes of its body.
+    pub async fn deliver(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
         let response = self.send(query, body, deadline).await?;
-        Ok(read(response, deadline).await.ok())
+        timeout_at(deadline.min(Instant::now() + DRAIN), response.body(ANSWER_MAX_BYTES)).await.ok();
+        Ok(())
     }
 
     /// The same, unless the receiver behind has let too many callbacks wait for nothing: a hanging one must not take
     /// all of the account's concurrency.
+    pub async fn try_deliver(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
+        self.breaker.guard(self.deliver(query, body, deadline)).await
+    }
+
+    /// Posts a callback under the same condition; returns the body of a 200, if it is JSON that came in time.
     pub async fn try_post(
         &self,
         query: &str,
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        self.breaker.guard(self.post(query, body, deadline)).await
+        let response = self.breaker.guard(self.send(query, body, deadline)).await?;
+        Ok(read(response, deadline).await.ok())
     }
 
-    /// Asks for a decision: the body of a 200, which is JSON and came in time. Under the same condition.
+    /// Asks for a decision: the body of a 200, which is JSON and came in time; under the same condition.
     pub async fn try_decide(
         &self,
         query: &str,

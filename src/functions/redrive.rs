@@ -107,7 +107,7 @@ impl Redrive {
         let forwarder = self.forwarder.as_ref().ok_or(RedriveError::NoReceiver)?;
         let token = self.token.as_ref().filter(|_| !message.unsigned);
         let deadline = deadline.min(Instant::now() + FORWARD_BUDGET);
-        forwarder.post(&late_query(query, token, now), &body, deadline).await?;
+        forwarder.deliver(&late_query(query, token, now), &body, deadline).await?;
         Ok(Outcome::Forwarded(None))
     }
 

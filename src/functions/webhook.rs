@@ -145,8 +145,7 @@ impl Webhook {
 
     /// Brings an event to the table and to the receiver behind at the same time, and to the queues what is owed then.
     async fn keep(&self, event: Event, callback: &Callback<'_>) -> Handled {
-        let (table, forward) =
-            tokio::join!(self.write(&event, callback), self.forward(callback, KEEP_BUDGET));
+        let (table, forward) = tokio::join!(self.write(&event, callback), self.forward(callback));
         let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
         let mut owed = handled.owed_to(forward.as_ref());
         let has_leftovers = matches!(&table, Some(Ok(applied)) if applied.has_leftovers);
@@ -170,14 +169,12 @@ impl Webhook {
 
     /// Passes on what is not kept. Without a receiver behind it is answered OK.
     async fn pass_on(&self, callback: &Callback<'_>) -> Handled {
-        let forward = self.forward(callback, PASS_BUDGET).await;
         let mut handled = Handled::new(Ok(Outcome::Ignored));
-        let owed = handled.owed_to(forward.as_ref());
-        match forward {
-            None => return handled,
-            Some(Ok(json)) => handled.result = Ok(Outcome::Forwarded(json)),
-            Some(Err(_)) => handled.result = Ok(Outcome::Queued),
-        }
+        let Some(forwarder) = &self.behind.forwarder else { return handled };
+        let deadline = callback.start + PASS_BUDGET;
+        let forward = forwarder.try_post(&callback.forward_query(), callback.body, deadline).await;
+        let owed = handled.owed_to(Some(&forward));
+        handled.result = Ok(forward.map_or(Outcome::Queued, Outcome::Forwarded));
         let mut handled = self.settle(handled, &owed, callback).await;
         handled.lost.iter_mut().for_each(Message::drop_body);
         handled
@@ -210,7 +207,7 @@ impl Webhook {
         if !is_queued {
             return handled;
         }
-        let forward = self.forward(callback, KEEP_BUDGET).await;
+        let forward = self.forward(callback).await;
         let mut owed = handled.owed_to(forward.as_ref());
         if self.behind.retry_queue.is_some() {
             owed.push(Pending::Table);
@@ -227,13 +224,9 @@ impl Webhook {
     }
 
     /// Posts a callback to the receiver behind, if there is one.
-    async fn forward(
-        &self,
-        callback: &Callback<'_>,
-        budget: Duration,
-    ) -> Option<Result<Option<String>, ForwardError>> {
-        let forwarder = self.behind.forwarder.as_ref()?;
-        Some(forwarder.try_post(&callback.forward_query(), callback.body, callback.start + budget).await)
+    async fn forward(&self, callback: &Callback<'_>) -> Option<Result<(), ForwardError>> {
+        let (forwarder, deadline) = (self.behind.forwarder.as_ref()?, callback.start + KEEP_BUDGET);
+        Some(forwarder.try_deliver(&callback.forward_query(), callback.body, deadline).await)
     }
 
     /// Queues what is owed. What no queue takes is lost: it goes into the log.
@@ -300,7 +293,7 @@ impl Handled {
     }
 
     /// Notes what has become of forwarding, and tells what is still owed to the receiver behind.
-    fn owed_to(&mut self, forward: Option<&Result<Option<String>, ForwardError>>) -> Vec<Pending> {
+    fn owed_to<T>(&mut self, forward: Option<&Result<T, ForwardError>>) -> Vec<Pending> {
         let Some(Err(error)) = forward else {
             self.forwarded = forward.map(|_| Forwarded::Ok);
             return Vec::new();
