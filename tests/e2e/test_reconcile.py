@@ -1,11 +1,15 @@
-"""The release binary `reconcile`: it reads its secret key, fills the table, and its lines are counted."""
+"""The release binary `reconcile`: it reads its secret key, fills the table, and its lines are counted; and `make
+reconcile`, the same from a laptop."""
 
+import os
+import subprocess
 from urllib.error import HTTPError
 
 import boto3
 from harness import FunctionCase, keys_of
-from services import CREDENTIALS
+from services import CREDENTIALS, TABLE
 from standins import ChatApi
+from template import TARGET
 
 # The vendor's published sample.
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
@@ -62,3 +66,54 @@ class Reconcile(FunctionCase):
             # What the emulator answers where Lambda counts an error.
             self.assertRaises(HTTPError, reconcile.invoke, {})
             self.assertIn("CHAT_SECRET_KEY_ID", reconcile.output())
+
+    def by_hand(self, **settings):
+        env = {
+            "TABLE_NAME": TABLE,
+            "SDK_APP_ID": "1400000001",
+            "CHAT_API_URL": self.chat.url,
+            "CHAT_ADMIN_ACCOUNT": "administrator",
+            "CHAT_SECRET_KEY": KEY,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.local_run.dynamodb_url,
+            "AWS_REGION": CREDENTIALS["region_name"],
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        } | settings
+        program = [TARGET / "debug/reconcile-by-hand"]
+        ran = subprocess.run(program, env=os.environ | env, capture_output=True, text=True)
+        for secret in (KEY, "usersig"):
+            self.assertNotIn(secret, ran.stdout + ran.stderr)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def items(self):
+        return [item for item in self.local_run.items() if self.chat.GROUP["GroupId"] in item["pk"]["S"]]
+
+    def test_from_a_laptop_it_writes_only_with_apply(self):
+        found = "added      never-announced: name, owner_account, type +ana +ben"
+        code, said = self.by_hand()
+        self.assertEqual(code, 0, said)
+        self.assertIn("a dry run; APPLY=1 writes what differs", said)
+        self.assertIn(found, said)
+        self.assertIn("differ: 1 added, 0 changed, 0 destroyed", said)
+        self.assertEqual(self.items(), [])
+
+        code, said = self.by_hand(APPLY="1")
+        self.assertEqual(code, 0, said)
+        self.assertIn(found, said)
+        self.assertIn("corrected: 1 added, 0 changed, 0 destroyed", said)
+        self.assertIn("corrected: 2 added, 0 removed, 0 changed", said)
+        self.assertEqual(len(self.items()), 3)
+
+        code, said = self.by_hand(APPLY="1", MEMBERS="all")
+        self.assertEqual(code, 0, said)
+        self.assertIn("1 listed, 1 compared, 0 skipped; corrected: 0 added, 0 changed, 0 destroyed", said)
+
+    def test_from_a_laptop_it_says_what_is_wrong(self):
+        self.assertEqual(self.by_hand(APPLY="yes"), (1, "error: APPLY: expected 1, 0 or nothing\n"))
+        code, said = self.by_hand(CHAT_ADMIN_ACCOUNT="")
+        self.assertEqual(code, 1)
+        self.assertIn("CHAT_ADMIN_ACCOUNT: expected the UserID of an App admin", said)
+        self.chat.error = {"ActionStatus": "FAIL", "ErrorInfo": "no permission", "ErrorCode": 10007}
+        code, said = self.by_hand()
+        self.assertEqual(code, 1)
+        self.assertIn("ErrorCode 10007", said)
