@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::HttpClient;
+use crate::retry::Backoff;
 
 pub use answer::{Answer, GroupInfo, GroupInfos, GroupList, Member, Roster};
 use answer::{Fields, MemberPage};
@@ -197,25 +198,18 @@ impl ChatApi {
         deadline: Instant,
     ) -> Result<Answer<Fields>, ChatError> {
         let bucket = if command == Command::GroupList { &self.lists } else { &self.others };
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
         let mut error = ChatError { command, reason: Reason::TimedOut };
-        for attempt in 0.. {
-            if !bucket.take(deadline).await {
-                break;
-            }
+        while bucket.take(deadline).await {
             error = match self.attempt(command, question, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => ChatError { command, reason },
             };
             match error.class() {
-                Class::Again => {
-                    let again = Instant::now() + backoff(FIRST_BACKOFF, attempt);
-                    if again >= deadline {
-                        break;
-                    }
-                    sleep_until(again).await;
-                }
+                Class::Again => backoff.wait(deadline).await,
                 // For all tasks: the quota is one.
-                Class::TooFrequent => bucket.pause(backoff(FIRST_PAUSE, attempt)),
+                Class::TooFrequent => bucket.pause(pause.next()),
                 _ => break,
             }
         }
@@ -265,12 +259,6 @@ impl ChatApi {
 /// The moment of the first of several questions.
 fn earliest(first: Option<SystemTime>, next: SystemTime) -> Option<SystemTime> {
     Some(first.map_or(next, |first| first.min(next)))
-}
-
-/// Exponential, with jitter, so that tasks that failed together don't come back together.
-fn backoff(first: Duration, attempt: u32) -> Duration {
-    let longest = first.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_BACKOFF);
-    longest.mul_f32(0.5 + fastrand::f32() / 2.0)
 }
 
 fn read_list(mut answer: Answer<Fields>, asked: u64) -> Result<Answer<GroupList>, ChatError> {

@@ -1,6 +1,6 @@
 //! A true copy of the groups and members of a Tencent Cloud Chat application, in one DynamoDB table.
 //!
-//! The path of a callback; each step yields a type that only the previous step can produce:
+//! The path of a callback; each step hands its type to the next:
 //!
 //! 1. [`Query`]: the URL parameters, decoded but not yet trusted;
 //! 2. [`Verifier`]: Sign and RequestTime, so that the sender is known;

@@ -91,7 +91,7 @@ fn one_or_list<S: Serializer>(messages: &Vec<Message>, serializer: S) -> Result<
     }
 }
 
-/// Sends what libraries have to say (a panic that was caught, a broken certificate) to standard output, as JSON.
+/// Sends what libraries have to say (a broken certificate, a panic that the runtime caught) to standard output, as JSON.
 pub fn init() {
     tracing_subscriber::fmt().json().with_max_level(tracing::Level::WARN).init();
 }

@@ -1,4 +1,4 @@
-//! Retries with backoff until a deadline, each attempt hedged by a second one.
+//! Retries with backoff until a deadline, and attempts that are hedged by a second one.
 
 use std::error::Error;
 use std::pin::pin;
@@ -21,10 +21,16 @@ impl Backoff {
         Self { next: first, longest }
     }
 
-    /// Waits, and longer the next time.
-    pub async fn wait(&mut self) {
-        tokio::time::sleep(self.next.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
-        self.next = (self.next * 2).min(self.longest);
+    /// How long to wait this time; about twice as long the next time.
+    pub fn next(&mut self) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(self.longest);
+        longest.mul_f32(0.5 + fastrand::f32() / 2.0)
+    }
+
+    /// Waits, but not beyond the deadline: the time after it is for something else.
+    pub async fn wait(&mut self, deadline: Instant) {
+        tokio::time::sleep_until(deadline.min(Instant::now() + self.next())).await;
     }
 }
 
@@ -52,7 +58,7 @@ where
                 Err(error) if is_transient(&error) => last = Some(error),
                 result => return result,
             }
-            backoff.wait().await;
+            backoff.wait(deadline).await;
         }
     };
     match tokio::time::timeout_at(deadline, attempts).await {

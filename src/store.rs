@@ -183,7 +183,7 @@ impl Store {
             };
             write.own = Some(Own { revision, is_new_life: *is_new_life });
             if known.is_some() {
-                backoff.wait().await;
+                backoff.wait(deadline).await;
             }
         }
     }

@@ -50,7 +50,7 @@ pub fn to_seconds(time: SystemTime) -> u64 {
     to_millis(time) / 1000
 }
 
-/// From milliseconds since the Unix epoch; as late as the system can hold.
+/// From milliseconds since the Unix epoch; the epoch itself for what the system can't hold.
 pub fn from_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }

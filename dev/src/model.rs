@@ -66,8 +66,8 @@ fn said(body: &Value) -> Vec<(Fact, Option<String>)> {
     };
     let fields = || FIELDS.into_iter().filter_map(|(field, name)| Some(of_group(name, Some(text(field)?))));
     let custom = || {
-        list(body, "UserDefinedDataList", "Key").map(|(key, entry)| {
-            of_group(&format!("user_defined.{key}"), Some(entry["Value"].as_str().unwrap_or("").to_owned()))
+        list(body, "UserDefinedDataList", "Key").filter_map(|(key, entry)| {
+            Some(of_group(&format!("user_defined.{key}"), Some(entry["Value"].as_str()?.to_owned())))
         })
     };
     let moved = |field: &str, life: &'static str, role: Option<&'static str>| -> Vec<_> {

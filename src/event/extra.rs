@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::value::RawValue;
 
+use super::name;
 use crate::callback::{Name, string};
 
 /// Attributes by name: an item, or a map inside one.
@@ -21,6 +22,9 @@ pub const MAX_DEPTH: usize = 30;
 /// The longest name of an attribute inside a map, in bytes.
 const NAME_MAX_BYTES: usize = 65_535;
 
+/// How much the unknown fields of an item may take together, in bytes: DynamoDB holds items of 400 KB.
+const MAX_BYTES: usize = 300_000;
+
 /// A string attribute.
 pub fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -31,20 +35,34 @@ pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Adds unknown fields to the map `extra` of an item, if there are any.
+/// Adds unknown fields to the map `extra` of an item, if there are any. One that has no room there is left out.
 pub fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String, &'a RawValue)>) {
-    let unknown: Attributes = rest.map(|(name, raw)| (map_name(name), from_json(raw, MAX_DEPTH))).collect();
-    if unknown.is_empty() {
-        return;
-    }
-    match item.entry("extra".to_owned()).or_insert_with(|| AttributeValue::M(Attributes::new())) {
-        AttributeValue::M(extra) => extra.extend(unknown),
-        other => *other = AttributeValue::M(unknown),
+    for (name, raw) in rest {
+        let (name, value) = (map_name(name), from_json(raw, MAX_DEPTH));
+        let extra = item.entry("extra".to_owned()).or_insert_with(|| AttributeValue::M(Attributes::new()));
+        let size = name.len() + size(&value) + size(extra);
+        match extra {
+            AttributeValue::M(extra) if size <= MAX_BYTES => drop(extra.insert(name, value)),
+            _ => tracing::warn!("an unknown field is left out: it would make an item of over 400 KB"),
+        }
     }
 }
 
-/// A name that DynamoDB holds: an empty one becomes its JSON text.
-pub fn map_name(name: String) -> String {
+/// About how many bytes a value takes, and no fewer.
+fn size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.len() + 1,
+        AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),
+        AttributeValue::M(fields) => {
+            3 + fields.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>()
+        }
+        _ => 1,
+    }
+}
+
+/// A name that DynamoDB holds: an empty one becomes its JSON text, and the end of an endless one is cut off.
+pub fn map_name(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(NAME_MAX_BYTES - name::USER_DEFINED.len()));
     if name.is_empty() { "\"\"".to_owned() } else { name }
 }
 

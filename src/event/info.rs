@@ -22,8 +22,10 @@ pub fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Resu
     for mut entry in fields.entries("UserDefinedDataList")? {
         let key = entry.text("Key")?.ok_or_else(|| entry.error("Key", "a string"))?;
         // Chat sends strings; whatever else it may be is kept as its JSON text.
-        let value = entry.take("Value").map(|raw| string(raw).unwrap_or_else(|| raw.get().to_owned()));
-        group.say(name::user_defined(&extra::map_name(key)), Some(value.unwrap_or_default()), time);
+        if let Some(raw) = entry.take("Value") {
+            let value = string(raw).unwrap_or_else(|| raw.get().to_owned());
+            group.say(name::user_defined(&extra::map_name(key)), Some(value), time);
+        }
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ impl Store {
                 return Ok(refused);
             }
             pending = again;
-            backoff.wait().await;
+            backoff.wait(deadline).await;
         }
     }
 

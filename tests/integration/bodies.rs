@@ -62,6 +62,23 @@ async fn unknown_types_and_fields_are_kept_and_never_cost_an_event() {
 }
 
 #[tokio::test]
+async fn an_unknown_field_that_has_no_room_in_the_item_is_left_out() {
+    let mut event = body("g", 1, &["m"]);
+    (event["Padding"], event["Small"]) = ("x".repeat(480_000).into(), json!([1]));
+    event["MemberList"][0]["Padding"] = "x".repeat(10_000).into();
+    let (group, members) = stored(&event.to_string()).await;
+    assert_eq!(group["extra"], json!({ "Small": [1] }));
+    assert_eq!(members[0]["extra"]["Padding"].as_str().map(str::len), Some(10_000));
+    let entry = |name: &str| json!({ "Member_Account": "m", name: "x".repeat(200_000) });
+    event["MemberList"] = json!([entry("First"), entry("Second")]);
+    event["Padding"] = json!(null);
+    let (group, members) = stored(&event.to_string()).await;
+    assert_eq!(group["extra"], json!({ "Padding": null, "Small": [1] }));
+    let names: Vec<&String> = members[0]["extra"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["First"]);
+}
+
+#[tokio::test]
 async fn numbers_keep_their_digits_and_what_dynamodb_cannot_hold_stays_text() {
     let text = body("g", 1, &[]).to_string();
     let with = |number: &str| text.replacen('{', &format!("{{\"N\":{number},"), 1);
@@ -77,6 +94,7 @@ async fn numbers_keep_their_digits_and_what_dynamodb_cannot_hold_stays_text() {
 async fn custom_fields_hold_any_character() {
     let list = json!([
         { "Key": "k", "Value": "a\u{0}b\u{ffff}😀\"" }, { "Key": "empty", "Value": "" }, { "Key": "", "Value": 1 },
+        { "Key": "null", "Value": null }, { "Key": "absent" },
     ]);
     let (group, _) = changed("UserDefinedDataList", list).await;
     assert_eq!(group["user_defined"], json!({ "k": "a\u{0}b\u{ffff}😀\"", "empty": "", "\"\"": "1" }));
