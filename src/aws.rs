@@ -7,13 +7,11 @@ mod tls;
 
 use std::time::Duration;
 
-use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
 use thiserror::Error;
@@ -84,7 +82,7 @@ impl Aws {
         let endpoint = self.settings.secrets_manager_endpoint.as_deref();
         let client = aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint));
         let deadline = Instant::now() + SECRET_BUDGET;
-        let answer = until(deadline, is_transient, || client.get_secret_value().secret_id(id).send()).await?;
+        let answer = until(deadline, || client.get_secret_value().secret_id(id).send()).await?;
         answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
     }
 
@@ -123,23 +121,6 @@ pub enum SecretError {
     /// The secret is binary, or empty.
     #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
     NoText,
-}
-
-/// Whether a request that failed like this may succeed if it is sent again: it got no answer, one that can't be read, or
-/// one that tells of throttling, of a conflict, or of a fault of the service.
-pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    match error {
-        SdkError::ServiceError(context) => {
-            let (code, status) = (context.err().code().unwrap_or_default(), context.raw().status());
-            status.is_server_error()
-                || status.is_success()
-                || code == "TransactionConflictException"
-                || THROTTLING_ERRORS.contains(&code)
-                || TRANSIENT_ERRORS.contains(&code)
-        }
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-        _ => false,
-    }
 }
 
 /// The host that the SDK will most likely ask for. A wrong guess (China, a FIPS endpoint) costs a lookup beside the one

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::aws::is_transient;
 use crate::retry::{RetryError, hedged, until};
 
 /// When a second attempt is made beside the first: early enough to leave it half of the queue's budget. Two messages of
@@ -110,7 +109,7 @@ impl Queue {
     pub async fn send(&self, message: &Message, deadline: Instant) -> Result<(), QueueError> {
         let body = json_string(message);
         let send = || self.client.send_message().queue_url(&self.url).message_body(&body).send();
-        until(deadline, is_transient, || hedged(HEDGE_AFTER, send)).await?;
+        until(deadline, || hedged(HEDGE_AFTER, send)).await?;
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use futures_util::future::{Either, select, select_ok};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -40,15 +42,11 @@ impl Default for Backoff {
     }
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or `deadline` has come.
-pub async fn until<T, E, F>(
-    deadline: Instant,
-    is_transient: impl Fn(&E) -> bool,
-    attempt: impl Fn() -> F,
-) -> Result<T, RetryError>
+/// Runs an AWS request until it succeeds, fails for good, or `deadline` has come.
+pub async fn until<T, E, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, RetryError>
 where
-    E: Error + Send + Sync + 'static,
-    F: Future<Output = Result<T, E>>,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    F: Future<Output = Result<T, SdkError<E>>>,
 {
     let mut last = None;
     let attempts = async {
@@ -67,6 +65,23 @@ where
             Some(error) => RetryError::Transient(Box::new(error)),
             None => RetryError::TimedOut,
         }),
+    }
+}
+
+/// Whether a request that failed like this may succeed if it is sent again: it got no answer, one that can't be read, or
+/// one that tells of throttling, of a conflict, or of a fault of the service.
+fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ServiceError(context) => {
+            let (code, status) = (context.err().code().unwrap_or_default(), context.raw().status());
+            status.is_server_error()
+                || status.is_success()
+                || code == "TransactionConflictException"
+                || THROTTLING_ERRORS.contains(&code)
+                || TRANSIENT_ERRORS.contains(&code)
+        }
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        _ => false,
     }
 }
 

@@ -31,7 +31,6 @@ pub(crate) use place::Lease;
 pub use read::Group;
 pub(crate) use scan::{Listed, Position, position};
 
-use crate::aws::is_transient;
 use crate::event::{Attributes, Event, Facts, number};
 use crate::retry::{Backoff, RetryError, hedged, until};
 use crate::time::to_seconds;
@@ -214,7 +213,7 @@ impl Store {
                 Err(error) => refusal(&error).ok_or(error),
             }
         };
-        Ok(until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?)
+        Ok(until(deadline, || hedged(HEDGE_AFTER, attempt)).await?)
     }
 }
 

@@ -8,7 +8,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, chunks, stamp};
-use crate::aws::is_transient;
 use crate::event::Attributes;
 use crate::retry::{Backoff, hedged, until};
 
@@ -73,7 +72,7 @@ impl Store {
             let statements = pending.iter().map(|(_, statement)| statement.clone()).collect();
             self.client.batch_execute_statement().set_statements(Some(statements)).send()
         };
-        let answer = until(deadline, is_transient, || hedged(HEDGE_AFTER, attempt)).await?;
+        let answer = until(deadline, || hedged(HEDGE_AFTER, attempt)).await?;
         let results = answer.responses.unwrap_or_default();
         if results.len() != pending.len() {
             return Err(StoreError::Incomplete { expected: pending.len(), found: results.len() });

@@ -11,7 +11,6 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use tokio::time::Instant;
 
 use super::{Store, StoreError, item, text_of};
-use crate::aws::is_transient;
 use crate::event::{number, text};
 use crate::retry::until;
 use crate::time::to_millis;
@@ -59,7 +58,7 @@ impl Store {
             Err(error) if is_refused(&error) => Ok(None),
             Err(error) => Err(error),
         };
-        Ok(until(Instant::now() + BUDGET, is_transient, attempt).await?)
+        Ok(until(Instant::now() + BUDGET, attempt).await?)
     }
 
     /// Writes the place and renews the lease; `false` if another pass has taken it over.
@@ -88,7 +87,7 @@ impl Store {
             Err(error) if is_refused(&error) => Ok(false),
             Err(error) => Err(error),
         };
-        Ok(until(Instant::now() + BUDGET, is_transient, attempt).await?)
+        Ok(until(Instant::now() + BUDGET, attempt).await?)
     }
 
     fn update_place(&self, lease: &Lease) -> UpdateItemFluentBuilder {

@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
 use super::{GROUP_SK, ItemKey, Partition, Store, StoreError, is_member, item, text_of};
-use crate::aws::is_transient;
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
 
@@ -93,7 +92,7 @@ impl Store {
             .consistent_read(true)
             .set_key(Some(key.attributes()));
         let attempt = || super::hedged(super::HEDGE_AFTER, || request.clone().send());
-        Ok(until(deadline, is_transient, attempt).await?.item)
+        Ok(until(deadline, attempt).await?.item)
     }
 
     /// The group items of these hash keys, as far as they are there.
@@ -106,7 +105,7 @@ impl Store {
         // DynamoDB answers with what fits and names the rest.
         while let Some(keys) = pending.filter(|keys| !keys.is_empty()) {
             let request = self.client.batch_get_item().set_request_items(Some(keys));
-            let answer = until(Instant::now() + READ_BUDGET, is_transient, || request.clone().send()).await?;
+            let answer = until(Instant::now() + READ_BUDGET, || request.clone().send()).await?;
             groups.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
             pending = answer.unprocessed_keys;
         }
@@ -140,7 +139,7 @@ async fn pages(
     let (mut items, mut start) = (Vec::new(), None);
     loop {
         let page = || query.clone().set_exclusive_start_key(start.clone()).send();
-        let answer = until(deadline, is_transient, || super::hedged(super::HEDGE_AFTER, page)).await?;
+        let answer = until(deadline, || super::hedged(super::HEDGE_AFTER, page)).await?;
         items.extend(answer.items.unwrap_or_default());
         start = answer.last_evaluated_key;
         if start.is_none() {

@@ -4,7 +4,6 @@ use tokio::time::Instant;
 
 use super::known::group_facts;
 use super::{GROUP_SK, Store, StoreError, item, partition_key, text_of};
-use crate::aws::is_transient;
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
 
@@ -58,7 +57,7 @@ impl Store {
             .expression_attribute_values(":sk", text(GROUP_SK))
             .expression_attribute_values(":prefix", text(prefix))
             .set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
-        let answer = until(deadline, is_transient, || request.clone().send()).await?;
+        let answer = until(deadline, || request.clone().send()).await?;
         let items = answer.items.unwrap_or_default();
         let next = answer
             .last_evaluated_key

@@ -7,7 +7,6 @@ use super::{
     GROUP_SK, ItemKey, MAX_PARALLEL, Partition, Store, chunks, group_after, is_of_earlier_life, item,
     known_after, revision,
 };
-use crate::aws::is_transient;
 use crate::event::{Attributes, Event, GroupKey};
 use crate::retry::until;
 
@@ -50,7 +49,7 @@ impl Store {
             };
             request.send().await
         };
-        if let Err(error) = until(deadline, is_transient, attempt).await {
+        if let Err(error) = until(deadline, attempt).await {
             tracing::debug!(%error, "an item of an earlier life is left");
         }
     }
