@@ -7,7 +7,7 @@ mod body;
 mod query;
 mod signature;
 
-pub use answer::{Code, fail, hand_through, ok};
+pub use answer::{fail, hand_through, ok};
 pub use body::{BodyError, Fields, Name, string};
 pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
 pub use signature::{Sender, SignatureError, TOKEN_MAX_CHARS, Token, Unsigned, Verifier};

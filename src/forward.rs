@@ -210,20 +210,16 @@ impl Breaker {
 
 /// Why the receiver behind did not take a callback.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ForwardError {
-    /// It did not answer in time.
     #[error("the receiver behind did not answer in time")]
     TimedOut,
-    /// It answered with another status than 2xx.
     #[error("the receiver behind answered {0}")]
     Status(u16),
-    /// It answered 200 without an answer that Chat can read.
     #[error("the receiver behind answered 200 with a body that is not JSON")]
     NotJson,
-    /// It was not asked, because it did not answer those before.
     #[error("the receiver behind was not tried, as it did not answer before")]
     Skipped,
-    /// The request failed.
     #[error("the receiver behind failed")]
     Failed(#[from] HttpError),
 }

@@ -4,10 +4,11 @@ pub mod reconcile;
 pub mod redrive;
 pub mod webhook;
 
+use lambda_http::http::StatusCode;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::callback::{BodyError, Code, ParameterError, SignatureError};
+use crate::callback::{BodyError, ParameterError, SignatureError};
 use crate::store::{Applied, Effect};
 
 /// The largest body that is read, in bytes: a destroyed group lists up to 6,000 members.
@@ -40,20 +41,16 @@ pub enum Forwarded {
 
 /// Why a callback is answered FAIL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Refusal {
-    /// The method is not POST.
     #[error("method: expected POST")]
     Method,
-    /// The body is larger than [`BODY_MAX_BYTES`].
     #[error("body: expected at most {BODY_MAX_BYTES} bytes")]
     TooLarge,
-    /// The URL parameters are not what Chat sends.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// It is meant for another application.
     #[error("URL parameter SdkAppid: expected the application of this receiver")]
     OtherApplication,
-    /// The sender is not known to be Chat.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// This service itself has passed it on.
@@ -61,10 +58,9 @@ pub enum Refusal {
         "header x-chat-groups-forwarded: expected a callback of Chat's; FORWARD_URL must not lead back here"
     )]
     Loop,
-    /// The body can't be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The event is neither where it belongs nor in a queue.
+    /// It is neither where it belongs nor in a queue.
     #[error("the event could not be kept; please send it again")]
     Unavailable,
     /// A decision was asked for, and the receiver behind gave none.
@@ -97,19 +93,19 @@ impl Effect {
 }
 
 impl Refusal {
-    /// The HTTP status and Chat's ErrorCode.
-    pub fn code(&self) -> Code {
+    /// The HTTP status, and the ErrorCode: one of those (120001 to 130000) that Chat leaves to applications.
+    pub fn codes(&self) -> (StatusCode, u32) {
         match self {
-            Self::Method => Code::BadMethod,
-            Self::TooLarge => Code::TooLarge,
+            Self::Body(BodyError::Field { .. }) => (StatusCode::BAD_REQUEST, 120_001),
             Self::Parameter(_)
             | Self::Body(BodyError::OtherCommand)
-            | Self::Signature(SignatureError::NoRequestTime(_)) => Code::BadParameter,
-            Self::OtherApplication => Code::OtherApplication,
-            Self::Signature(_) | Self::Loop => Code::NotGenuine,
-            Self::Body(BodyError::Field { .. }) => Code::UnreadableBody,
-            Self::Unavailable => Code::Unavailable,
-            Self::Undecided => Code::Undecided,
+            | Self::Signature(SignatureError::NoRequestTime(_)) => (StatusCode::BAD_REQUEST, 120_002),
+            Self::OtherApplication => (StatusCode::FORBIDDEN, 120_003),
+            Self::Signature(_) | Self::Loop => (StatusCode::FORBIDDEN, 120_004),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, 120_005),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 120_006),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 120_007),
+            Self::Undecided => (StatusCode::SERVICE_UNAVAILABLE, 120_008),
         }
     }
 }

@@ -31,7 +31,7 @@ mod time;
 pub use self::time::{EventTime, from_millis, rfc3339, to_millis};
 pub use aws::{Aws, SecretError, Timeouts, Trust};
 pub use callback::{
-    BodyError, Code, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
+    BodyError, Command, Kept, Origin, ParameterError, Query, Sender, SignatureError, Token, Unsigned,
     Verifier,
 };
 pub use config::{
@@ -52,7 +52,4 @@ pub use gateway::{GatewayResponse, request};
 pub use http::{HttpClient, HttpError};
 pub use log::{Record, causes, init, stop, write};
 pub use queue::{Message, Pending, Queue, QueueError};
-pub use store::{
-    Applied, Effect, GROUP_SK, Group, ItemKey, MEMBER_PREFIX, Store, StoreError, account_key, is_member,
-    partition_key, text_of,
-};
+pub use store::{Applied, Effect, GROUP_SK, Group, Store, StoreError, partition_key, text_of};

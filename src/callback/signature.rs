@@ -103,22 +103,18 @@ impl Verifier {
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum SignatureError {
-    /// There is no `Sign`.
     #[error("URL parameter Sign: expected a signature, found none")]
     NoSign,
     /// There is a `Sign`, but no RequestTime to check it with: not a forgery, a broken URL.
     #[error(transparent)]
     NoRequestTime(ParameterError),
-    /// `Sign` was made by no known token.
     #[error("URL parameter Sign: expected the lower-case hex SHA-256 of the token followed by RequestTime")]
     WrongSign,
     /// RequestTime is genuine but too far from now: a late retry, a replay, or a wrong clock.
     #[error("URL parameter RequestTime: expected at most {max_age_seconds} s from now")]
-    NotFresh {
-        /// How far it may lie, in seconds.
-        max_age_seconds: u64,
-    },
+    NotFresh { max_age_seconds: u64 },
 }
 
 #[cfg(test)]

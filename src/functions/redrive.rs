@@ -129,26 +129,20 @@ impl Redrive {
 
 /// Why a message stays in the queue.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum RedriveError {
-    /// It is not what `webhook` puts into the queue.
     #[error("message: expected JSON with received_at, query and body")]
     Message,
-    /// Its URL parameters are not what Chat sends.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// It is meant for another application, or of a command that is not kept.
     #[error("query: expected this receiver's SdkAppid and a command that it keeps")]
     NotOurs,
-    /// Its body can't be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// It is to be passed on, and there is no receiver behind.
     #[error("FORWARD_URL: expected the receiver behind, as the message is to be passed on")]
     NoReceiver,
-    /// The receiver behind did not take it.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The table did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -307,7 +307,7 @@ impl Handled {
         match &self.result {
             Ok(Outcome::Forwarded(Some(json))) => callback::hand_through(json.clone()),
             Ok(_) => callback::ok(),
-            Err(refusal) => callback::fail(refusal.code(), &refusal.to_string()),
+            Err(refusal) => callback::fail(refusal.codes(), &refusal.to_string()),
         }
     }
 
@@ -324,7 +324,7 @@ impl Handled {
         Record {
             level,
             outcome,
-            error_code: refusal.map_or(0, |refusal| refusal.code().error_code()),
+            error_code: refusal.map_or(0, |refusal| refusal.codes().1),
             error_info: refusal.map(ToString::to_string),
             cold_start,
             forward: self.forwarded,
