@@ -107,7 +107,6 @@ pub enum RetryError {
     /// Every attempt before the deadline failed; the last one like this.
     #[error("no success in time")]
     Transient(#[source] Box<dyn Error + Send + Sync>),
-    /// An attempt failed for good.
     #[error("refused")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
 }

@@ -13,7 +13,6 @@ mod read;
 mod scan;
 mod sweep;
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
@@ -24,9 +23,10 @@ use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub use item::{GROUP_SK, ItemKey, MEMBER_PREFIX, account_key, partition_key, text_of};
+pub(crate) use item::ItemKey;
+pub use item::{GROUP_SK, partition_key, text_of};
 pub(crate) use known::Known;
-pub use merge::is_member;
+pub(crate) use merge::is_member;
 pub(crate) use place::Lease;
 pub use read::Group;
 pub(crate) use scan::{Listed, Position, position};
@@ -62,21 +62,18 @@ pub struct Applied {
     pub has_leftovers: bool,
 }
 
-/// What an event changed, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an event changed, in one word: the greatest of what its items say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
+    /// Nothing changed: all of it was there.
+    Duplicate,
+    /// Nothing changed: newer facts are there.
+    Stale,
     /// At least one fact is new.
     Stored,
     /// A new life of the group has begun in place of an earlier one.
     Replaced,
-    /// Nothing changed: newer facts are there.
-    Stale,
-    /// Nothing changed: all of it was there.
-    Duplicate,
 }
-
-/// The items of a partition as they were read, by range key.
-type Partition = HashMap<String, Attributes>;
 
 impl Store {
     /// A store in a table that exists.
@@ -87,8 +84,8 @@ impl Store {
     /// Writes an event. One of few members reads nothing beforehand that is likely absent.
     pub async fn apply(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
         if event.members.len() > BATCH_MAX_STATEMENTS {
-            let partition = self.partition(&event.key, deadline).await?;
-            self.write(event, Some(&partition), deadline).await
+            let known = self.known(&event.key, deadline).await?;
+            self.write(event, Some(&known), deadline).await
         } else {
             self.write(event, None, deadline).await
         }
@@ -101,42 +98,53 @@ impl Store {
         self.settle_over(event, &known, deadline).await
     }
 
+    /// The same over what was read before.
+    pub(crate) async fn settle_over(
+        &self,
+        event: &Event,
+        known: &Known,
+        deadline: Instant,
+    ) -> Result<Applied, StoreError> {
+        let applied = self.write(event, Some(known), deadline).await?;
+        self.sweep(event, known, deadline).await;
+        Ok(Applied { has_leftovers: false, ..applied })
+    }
+
     /// Writes the members, then the group.
     async fn write(
         &self,
         event: &Event,
-        partition: Option<&Partition>,
+        known: Option<&Known>,
         deadline: Instant,
     ) -> Result<Applied, StoreError> {
-        let mut tally = self.write_members(event, partition, deadline).await?;
-        if !event.group.is_empty() {
-            let write = Write::new(ItemKey { group: &event.key, account: None }, &event.group, partition);
-            let group = self.write_item(write, deadline).await?;
-            tally.has_leftovers = match &group {
-                Merged::News { is_new_life, .. } => *is_new_life || event.group.gone_at.is_some(),
-                // Its members were written before it was known to be stale: out of sight, they are no news.
-                Merged::Outdated { is_earlier_life: true } => std::mem::take(&mut tally.has_news),
-                Merged::Known | Merged::Outdated { .. } => false,
-            };
-            tally.add(&group);
-            tally.is_new_life = matches!(group, Merged::News { is_new_life: true, .. });
+        let members = self.write_members(event, known, deadline).await?;
+        if event.group.is_empty() {
+            return Ok(Applied { effect: members, has_leftovers: false });
         }
-        Ok(tally.applied())
+        let write = Write::new(ItemKey { group: &event.key, account: None }, &event.group, known);
+        let (effect, has_leftovers) = match self.write_item(write, deadline).await? {
+            Merged::News { is_new_life: true, .. } => (Effect::Replaced, true),
+            Merged::News { .. } => (Effect::Stored, event.group.gone_at.is_some()),
+            // Its members were written before it was known to be stale: out of sight, they are no news.
+            Merged::Outdated { is_earlier_life: true } => (Effect::Stale, members == Effect::Stored),
+            Merged::Outdated { .. } => (members.max(Effect::Stale), false),
+            Merged::Known => (members, false),
+        };
+        Ok(Applied { effect, has_leftovers })
     }
 
     async fn write_members(
         &self,
         event: &Event,
-        partition: Option<&Partition>,
+        known: Option<&Known>,
         deadline: Instant,
-    ) -> Result<Tally, StoreError> {
-        let mut tally = Tally::default();
-        let group = partition.map(|partition| group_after(event, partition)).unwrap_or_default();
+    ) -> Result<Effect, StoreError> {
+        let group = known.map(|known| known.group_after(&event.group)).unwrap_or_default();
         let (outdated, current): (Vec<_>, Vec<_>) =
             event.members.iter().partition(|(_, said)| is_of_earlier_life(said, &group));
-        tally.is_outdated = !outdated.is_empty();
+        let mut effect = if outdated.is_empty() { Effect::Duplicate } else { Effect::Stale };
         let writes = current.into_iter().map(|(account, said)| {
-            Write::new(ItemKey { group: &event.key, account: Some(account) }, said, partition)
+            Write::new(ItemKey { group: &event.key, account: Some(account) }, said, known)
         });
         let (mut absent, mut writes): (Vec<_>, Vec<_>) =
             writes.partition(|write| matches!(write.seen, Seen::Absent));
@@ -145,14 +153,16 @@ impl Store {
         }
         let count = absent.len();
         let refused = self.insert(absent, deadline).await?;
-        tally.has_news = refused.len() < count;
+        if refused.len() < count {
+            effect = Effect::Stored;
+        }
         writes.extend(refused);
         for writes in chunks(writes, MAX_PARALLEL) {
             let merged =
                 try_join_all(writes.into_iter().map(|write| self.write_item(write, deadline))).await?;
-            merged.iter().for_each(|merged| tally.add(merged));
+            effect = merged.iter().map(Merged::effect).fold(effect, Effect::max);
         }
-        Ok(tally)
+        Ok(effect)
     }
 
     /// Brings one item to what is said, again and again until no other writer interferes.
@@ -164,7 +174,7 @@ impl Store {
                 Seen::Absent => None,
                 Seen::There(item) => Some(item),
             };
-            let facts = known.as_ref().map(|item| write.key.read(item)).unwrap_or_default();
+            let facts = known.as_ref().map(item::read).unwrap_or_default();
             if let Some(Own { is_new_life, .. }) =
                 write.own.take_if(|own| known.as_ref().and_then(revision) == Some(&own.revision))
             {
@@ -175,11 +185,10 @@ impl Store {
                 return Ok(merged);
             };
             let (item, revision) = stamp(write.key.write(facts, known.as_ref()), facts);
-            write.seen = match self.put(&item, known.as_ref(), deadline).await? {
-                Put::Done => return Ok(merged),
-                Put::Refused(Some(item)) => Seen::There(item),
-                Put::Refused(None) => Seen::Absent,
-            };
+            match self.put(&item, known.as_ref(), deadline).await? {
+                None => return Ok(merged),
+                Some(seen) => write.seen = seen,
+            }
             write.own = Some(Own { revision, is_new_life: *is_new_life });
             if known.is_some() {
                 backoff.wait(deadline).await;
@@ -187,13 +196,13 @@ impl Store {
         }
     }
 
-    /// Puts an item in the place of `known`, if that is still there.
+    /// Puts an item in the place of `known`, if that is still there; else returns what is there.
     async fn put(
         &self,
         item: &Attributes,
         known: Option<&Attributes>,
         deadline: Instant,
-    ) -> Result<Put, StoreError> {
+    ) -> Result<Option<Seen>, StoreError> {
         let attempt = async || {
             let request = self
                 .client
@@ -209,8 +218,8 @@ impl Store {
                     .expression_attribute_values(":revision", revision.clone()),
             };
             match request.send().await {
-                Ok(_) => Ok(Put::Done),
-                Err(error) => refusal(&error).ok_or(error),
+                Ok(_) => Ok(None),
+                Err(error) => refusal(&error).map(Some).ok_or(error),
             }
         };
         Ok(until(deadline, || hedged(HEDGE_AFTER, attempt)).await?)
@@ -226,24 +235,12 @@ pub(crate) fn chunks<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<
 }
 
 /// What refused a put, if that is why it failed.
-fn refusal(error: &SdkError<PutItemError>) -> Option<Put> {
+fn refusal(error: &SdkError<PutItemError>) -> Option<Seen> {
     match error.as_service_error()? {
-        PutItemError::ConditionalCheckFailedException(refused) => Some(Put::Refused(refused.item.clone())),
+        PutItemError::ConditionalCheckFailedException(refused) => {
+            Some(refused.item.clone().map_or(Seen::Absent, Seen::There))
+        }
         _ => None,
-    }
-}
-
-/// What is known of the group once the event is written.
-fn group_after(event: &Event, partition: &Partition) -> Facts {
-    known_after(ItemKey { group: &event.key, account: None }, partition.get(GROUP_SK), &event.group)
-}
-
-/// What is known of an item once this is said.
-fn known_after(key: ItemKey<'_>, item: Option<&Attributes>, said: &Facts) -> Facts {
-    let known = item.map(|item| key.read(item)).unwrap_or_default();
-    match merge(&known, said) {
-        Merged::News { facts, .. } => facts,
-        Merged::Known | Merged::Outdated { .. } => known,
     }
 }
 
@@ -284,16 +281,11 @@ struct Own {
     is_new_life: bool,
 }
 
-enum Put {
-    Done,
-    Refused(Option<Attributes>),
-}
-
 impl<'a> Write<'a> {
     /// Without a read of the partition, what a creation or a join speaks of is most likely absent.
-    fn new(key: ItemKey<'a>, said: &'a Facts, partition: Option<&Partition>) -> Self {
-        let seen = match partition {
-            Some(partition) => partition.get(&key.sk()).cloned().map_or(Seen::Absent, Seen::There),
+    fn new(key: ItemKey<'a>, said: &'a Facts, known: Option<&Known>) -> Self {
+        let seen = match known {
+            Some(known) => known.item(&key.sk()).cloned().map_or(Seen::Absent, Seen::There),
             None if said.event_time.is_some() && said.gone_at.is_none() => Seen::Absent,
             None => Seen::Unknown,
         };
@@ -301,32 +293,14 @@ impl<'a> Write<'a> {
     }
 }
 
-/// What the writes of one event have found.
-#[derive(Debug, Default)]
-struct Tally {
-    has_news: bool,
-    is_new_life: bool,
-    is_outdated: bool,
-    has_leftovers: bool,
-}
-
-impl Tally {
-    fn add(&mut self, merged: &Merged) {
-        match merged {
-            Merged::News { .. } => self.has_news = true,
-            Merged::Outdated { .. } => self.is_outdated = true,
-            Merged::Known => {}
+impl Merged {
+    /// What an item's change means for an event; whether a new life has begun is the group's to say.
+    fn effect(&self) -> Effect {
+        match self {
+            Self::News { .. } => Effect::Stored,
+            Self::Outdated { .. } => Effect::Stale,
+            Self::Known => Effect::Duplicate,
         }
-    }
-
-    fn applied(&self) -> Applied {
-        let effect = match self {
-            Self { is_new_life: true, .. } => Effect::Replaced,
-            Self { has_news: true, .. } => Effect::Stored,
-            Self { is_outdated: true, .. } => Effect::Stale,
-            _ => Effect::Duplicate,
-        };
-        Applied { effect, has_leftovers: self.has_leftovers }
     }
 }
 
@@ -336,15 +310,7 @@ pub enum StoreError {
     /// DynamoDB, or the way to it, failed.
     #[error("the table failed")]
     Failed(#[from] RetryError),
-    /// DynamoDB's answer is not one to the question.
-    #[error("the table's answer has {found} results for {expected} statements")]
-    Incomplete {
-        /// How many statements were sent.
-        expected: usize,
-        /// How many results came back.
-        found: usize,
-    },
-    /// A statement was refused for good.
+    /// A statement was refused for good, or not answered.
     #[error("the table refused a statement: {0}")]
     Refused(String),
 }

@@ -75,7 +75,8 @@ impl Store {
         let answer = until(deadline, || hedged(HEDGE_AFTER, attempt)).await?;
         let results = answer.responses.unwrap_or_default();
         if results.len() != pending.len() {
-            return Err(StoreError::Incomplete { expected: pending.len(), found: results.len() });
+            let counts = format!("{} results for {} statements", results.len(), pending.len());
+            return Err(StoreError::Refused(counts));
         }
         let code = |error: aws_sdk_dynamodb::types::BatchStatementError| {
             error.code.unwrap_or_else(|| ErrorCode::from("none"))

@@ -22,34 +22,49 @@ pub struct ItemKey<'a> {
     pub account: Option<&'a str>,
 }
 
-/// The attributes that come with a creation, and with a join.
-const GROUP_DETAILS: [&str; 7] = [
-    "operator_account",
-    "initial_member_count",
-    "extra",
-    "client_ip",
-    "opt_platform",
-    "request_id",
-    "received_at",
-];
-const MEMBER_DETAILS: [&str; 2] = ["join_type", "extra"];
+/// What the items of groups, and those of members, hold each in their own attributes.
+struct Kind {
+    gone_at: &'static str,
+    fields: &'static [&'static str],
+    /// What comes with a creation, or with a join.
+    details: &'static [&'static str],
+}
+
+const GROUP: Kind = Kind {
+    gone_at: "destroyed_at",
+    fields: &name::OF_GROUP,
+    details: &[
+        "operator_account",
+        "initial_member_count",
+        "extra",
+        "client_ip",
+        "opt_platform",
+        "request_id",
+        "received_at",
+    ],
+};
+
+const MEMBER: Kind = Kind { gone_at: "left_at", fields: &name::OF_MEMBER, details: &["join_type", "extra"] };
+
+impl Kind {
+    /// Whether facts and details alone decide about an attribute.
+    fn manages(&self, name: &str) -> bool {
+        let managed = ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at];
+        managed.iter().chain(self.fields).chain(self.details).any(|managed| *managed == name)
+    }
+}
 
 /// About as many attributes as an item has, so that its map need not grow: half of what making an item costs.
 const ITEM_CAPACITY: usize = 14;
 
 /// The hash key of a group and all of its members.
 pub fn partition_key(group: &GroupKey) -> String {
-    format!("{}{}", application_prefix(group.sdk_app_id), group.group_id)
+    of_application(group.sdk_app_id, &group.group_id)
 }
 
-/// What the hash keys of an application's groups begin with.
-pub fn application_prefix(sdk_app_id: u64) -> String {
-    format!("{sdk_app_id}#")
-}
-
-/// The hash key of the index `by_account`.
-pub fn account_key(sdk_app_id: u64, account: &str) -> String {
-    format!("{sdk_app_id}#{account}")
+/// The hash key of the index `by_account`, for an account; what the hash keys of groups begin with, for `""`.
+pub fn of_application(sdk_app_id: u64, id: &str) -> String {
+    format!("{sdk_app_id}#{id}")
 }
 
 /// The primary key of one item.
@@ -73,23 +88,8 @@ impl ItemKey<'_> {
         key(&partition_key(self.group), &self.sk())
     }
 
-    fn gone_at(&self) -> &'static str {
-        if self.account.is_some() { "left_at" } else { "destroyed_at" }
-    }
-
-    fn details(&self) -> &'static [&'static str] {
-        if self.account.is_some() { &MEMBER_DETAILS } else { &GROUP_DETAILS }
-    }
-
-    fn fields(&self) -> &'static [&'static str] {
-        if self.account.is_some() { &name::OF_MEMBER } else { &name::OF_GROUP }
-    }
-
-    /// Whether facts and details alone decide about an attribute.
-    fn manages(&self, name: &str) -> bool {
-        let managed =
-            ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at()];
-        managed.iter().chain(self.fields()).chain(self.details()).any(|managed| *managed == name)
+    fn kind(&self) -> &'static Kind {
+        if self.account.is_some() { &MEMBER } else { &GROUP }
     }
 
     /// The account whose index entry leads here: a member, or the owner.
@@ -102,40 +102,9 @@ impl ItemKey<'_> {
         account.filter(|_| is_there)
     }
 
-    /// What an item that was read says.
-    pub fn read(&self, item: &Attributes) -> Facts {
-        let event_time = time_of(item, "event_time");
-        let changed_at = map_of(item, "changed_at");
-        let since = |name: &str| {
-            changed_at
-                .and_then(|times| time_of(times, name))
-                .or(event_time)
-                .unwrap_or(EventTime::from_millis(0))
-        };
-        let fields = self.fields().iter().map(|name| (Name::from(*name), text_of(item, name)));
-        let custom = map_of(item, "user_defined").into_iter().flatten();
-        let custom =
-            custom.map(|(key, value)| (name::user_defined(key), value.as_s().ok().map(String::as_str)));
-        let mut facts = Facts { event_time, gone_at: time_of(item, self.gone_at()), ..Facts::default() };
-        for (name, value) in fields.chain(custom).filter(|(_, value)| value.is_some()) {
-            let time = since(&name);
-            facts.say(name, value.map(str::to_owned), time);
-        }
-        // What was taken away has a time and no value.
-        for name in changed_at.into_iter().flat_map(Attributes::keys) {
-            if facts.value(name).is_none() {
-                facts.say(name.clone(), None, since(name));
-            }
-        }
-        let details = self.details().iter().filter_map(|name| item.get_key_value(*name));
-        let details: Attributes = details.map(|(name, value)| (name.clone(), value.clone())).collect();
-        facts.details = (!details.is_empty()).then_some(details);
-        facts
-    }
-
     /// The item of these facts. Attributes of `known` that are not known here stay.
     pub fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
-        let kept = known.into_iter().flatten().filter(|(name, _)| !self.manages(name));
+        let kept = known.into_iter().flatten().filter(|(name, _)| !self.kind().manages(name));
         let mut item = Attributes::with_capacity(ITEM_CAPACITY);
         item.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         let mut put = |name: &str, value: AttributeValue| item.insert(name.to_owned(), value);
@@ -146,11 +115,11 @@ impl ItemKey<'_> {
             Some(account) => put("account", text(account)),
             None => put("sdk_app_id", number(self.group.sdk_app_id)),
         };
-        for (name, time) in [("event_time", facts.event_time), (self.gone_at(), facts.gone_at)] {
+        for (name, time) in [("event_time", facts.event_time), (self.kind().gone_at, facts.gone_at)] {
             time.map(|time| put(name, number(time)));
         }
         if let Some(account) = self.indexed_account(facts) {
-            put("account_key", text(account_key(self.group.sdk_app_id, account)));
+            put("account_key", text(of_application(self.group.sdk_app_id, account)));
         }
         let (mut user_defined, mut changed_at) = (Attributes::new(), Attributes::new());
         for (name, Fact { time, value }) in &facts.values {
@@ -171,6 +140,34 @@ impl ItemKey<'_> {
         item.extend(facts.details.clone().unwrap_or_default());
         item
     }
+}
+
+/// What an item that was read says.
+pub fn read(item: &Attributes) -> Facts {
+    let kind = if text_of(item, "sk").and_then(account).is_some() { &MEMBER } else { &GROUP };
+    let event_time = time_of(item, "event_time");
+    let changed_at = map_of(item, "changed_at");
+    let since = |name: &str| {
+        changed_at.and_then(|times| time_of(times, name)).or(event_time).unwrap_or(EventTime::from_millis(0))
+    };
+    let fields = kind.fields.iter().map(|name| (Name::from(*name), text_of(item, name)));
+    let custom = map_of(item, "user_defined").into_iter().flatten();
+    let custom = custom.map(|(key, value)| (name::user_defined(key), value.as_s().ok().map(String::as_str)));
+    let mut facts = Facts { event_time, gone_at: time_of(item, kind.gone_at), ..Facts::default() };
+    for (name, value) in fields.chain(custom).filter(|(_, value)| value.is_some()) {
+        let time = since(&name);
+        facts.say(name, value.map(str::to_owned), time);
+    }
+    // What was taken away has a time and no value.
+    for name in changed_at.into_iter().flat_map(Attributes::keys) {
+        if facts.value(name).is_none() {
+            facts.say(name.clone(), None, since(name));
+        }
+    }
+    let details = kind.details.iter().filter_map(|name| item.get_key_value(*name));
+    let details: Attributes = details.map(|(name, value)| (name.clone(), value.clone())).collect();
+    facts.details = (!details.is_empty()).then_some(details);
+    facts
 }
 
 /// A time of an item that was read.

@@ -1,45 +1,42 @@
 //! What is known of a group before an event is written, and what the event would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use tokio::time::Instant;
+use super::item::{self, GROUP_SK};
+use super::merge::{Merged, is_of_earlier_life, join, merge};
+use crate::event::{Attributes, Event, Facts};
 
-use super::{
-    Applied, GROUP_SK, ItemKey, Merged, Partition, Store, StoreError, group_after, is_of_earlier_life, item,
-    known_after, merge,
-};
-use crate::event::{Attributes, Event, Facts, GroupKey};
-
-/// The items of a group as they were read.
+/// The items of a group as they were read, by their range keys.
 #[derive(Debug)]
-pub(crate) struct Known {
-    key: GroupKey,
-    partition: Partition,
-}
-
-/// What is known of a group by its item.
-pub(crate) fn group_facts(key: &GroupKey, item: &Attributes) -> Facts {
-    ItemKey { group: key, account: None }.read(item)
-}
+pub(crate) struct Known(pub(super) HashMap<String, Attributes>);
 
 impl Known {
+    /// An item as it was read.
+    pub fn item(&self, sk: &str) -> Option<&Attributes> {
+        self.0.get(sk)
+    }
+
     /// What is known of the group.
     pub fn group(&self) -> Facts {
-        self.partition.get(GROUP_SK).map(|item| group_facts(&self.key, item)).unwrap_or_default()
+        self.item(GROUP_SK).map(item::read).unwrap_or_default()
     }
 
     /// What is known of each account.
     pub fn members(&self) -> BTreeMap<String, Facts> {
-        let members = self.partition.iter().filter_map(|(sk, item)| Some((item::account(sk)?, item)));
-        members.map(|(account, item)| (account.to_owned(), self.member_key(account).read(item))).collect()
+        let members = self.0.iter().filter_map(|(sk, item)| Some((item::account(sk)?, item)));
+        members.map(|(account, item)| (account.to_owned(), item::read(item))).collect()
+    }
+
+    /// What is known of the group once this is said.
+    pub fn group_after(&self, said: &Facts) -> Facts {
+        join(&self.group(), said)
     }
 
     /// The part of an event that is news here; the rest of it is known or outdated.
     pub fn news(&self, event: Event) -> Event {
-        let after = group_after(&event, &self.partition);
+        let after = self.group_after(&event.group);
         let is_news = |known: &Facts, said: &Facts| matches!(merge(known, said), Merged::News { .. });
-        let known = self.members();
-        let none = Facts::default();
+        let (known, none) = (self.members(), Facts::default());
         let members = event.members.into_iter().filter(|(account, said)| {
             !is_of_earlier_life(said, &after) && is_news(known.get(account).unwrap_or(&none), said)
         });
@@ -48,37 +45,15 @@ impl Known {
         Event { key: event.key, group, members }
     }
 
-    /// Whether items of an earlier life, or of a destroyed group, are left.
-    pub fn has_leftovers(&self) -> bool {
-        let group = self.group();
-        self.members().values().any(|member| is_of_earlier_life(member, &group))
-    }
-
-    /// What is known of the group once the event is written.
-    pub fn group_after(&self, group: &Facts) -> Facts {
-        known_after(ItemKey { group: &self.key, account: None }, self.partition.get(GROUP_SK), group)
-    }
-
-    fn member_key<'a>(&'a self, account: &'a str) -> ItemKey<'a> {
-        ItemKey { group: &self.key, account: Some(account) }
-    }
-}
-
-impl Store {
-    /// Reads all items of a group.
-    pub(crate) async fn known(&self, key: &GroupKey, deadline: Instant) -> Result<Known, StoreError> {
-        Ok(Known { key: key.clone(), partition: self.partition(key, deadline).await? })
-    }
-
-    /// Writes an event over the items that were read, and removes those of an earlier life.
-    pub(crate) async fn settle_over(
-        &self,
-        event: &Event,
-        known: &Known,
-        deadline: Instant,
-    ) -> Result<Applied, StoreError> {
-        let applied = self.write(event, Some(&known.partition), deadline).await?;
-        self.sweep(event, &known.partition, deadline).await;
-        Ok(Applied { has_leftovers: false, ..applied })
+    /// The members' items that are of an earlier life, or of a destroyed group, once an event is written.
+    pub fn leftovers(&self, event: &Event) -> Vec<&Attributes> {
+        let (group, none) = (self.group_after(&event.group), Facts::default());
+        let is_left = |(sk, item): &(&String, &Attributes)| {
+            item::account(sk).is_some_and(|account| {
+                let said = event.members.get(account).unwrap_or(&none);
+                is_of_earlier_life(&join(&item::read(item), said), &group)
+            })
+        };
+        self.0.iter().filter(is_left).map(|(_, item)| item).collect()
     }
 }

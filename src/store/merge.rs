@@ -53,7 +53,7 @@ pub fn is_member(facts: &Facts, group: &Facts) -> bool {
 }
 
 /// The least that says all that either of two says.
-fn join(known: &Facts, said: &Facts) -> Facts {
+pub fn join(known: &Facts, said: &Facts) -> Facts {
     let event_time = known.event_time.max(said.event_time);
     let values = names(known, said).filter_map(|name| {
         let fact = known.fact(name).max(said.fact(name))?;

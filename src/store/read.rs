@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
-use super::{GROUP_SK, ItemKey, Partition, Store, StoreError, is_member, item, text_of};
+use super::{GROUP_SK, ItemKey, Known, Store, StoreError, is_member, item, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
 
@@ -28,16 +28,13 @@ pub struct Group {
 impl Store {
     /// A group with its members; `None` where no group is there, whatever else is.
     pub async fn group(&self, key: &GroupKey) -> Result<Option<Group>, StoreError> {
-        let mut partition = self.partition(key, Instant::now() + READ_BUDGET).await?;
-        let Some(group) = partition.remove(GROUP_SK) else {
+        let Known(mut items) = self.known(key, Instant::now() + READ_BUDGET).await?;
+        let Some(group) = items.remove(GROUP_SK) else {
             return Ok(None);
         };
-        let facts = ItemKey { group: key, account: None }.read(&group);
-        let is_member = |(sk, found): &(String, Attributes)| {
-            let member = ItemKey { group: key, account: Some(item::account(sk).unwrap_or_default()) };
-            is_member(&member.read(found), &facts)
-        };
-        let mut members: Vec<(String, Attributes)> = partition.into_iter().filter(is_member).collect();
+        let facts = item::read(&group);
+        let is_member = |(_, found): &(String, Attributes)| is_member(&item::read(found), &facts);
+        let mut members: Vec<(String, Attributes)> = items.into_iter().filter(is_member).collect();
         members.sort_by(|(a, _), (b, _)| a.cmp(b));
         let members = members.into_iter().map(|(_, member)| member).collect();
         Ok(is_there(&facts).then_some(Group { group, members }))
@@ -51,7 +48,7 @@ impl Store {
             .table_name(&self.table_name)
             .index_name("by_account")
             .key_condition_expression("account_key = :account_key")
-            .expression_attribute_values(":account_key", text(item::account_key(sdk_app_id, account)));
+            .expression_attribute_values(":account_key", text(item::of_application(sdk_app_id, account)));
         let entries = pages(&query, Instant::now() + READ_BUDGET).await?;
         // Sorted by `pk`; an owner who is a member too has two entries.
         let mut keys: Vec<&str> = entries.iter().filter_map(|entry| text_of(entry, "pk")).collect();
@@ -66,7 +63,7 @@ impl Store {
     }
 
     /// The items of one group, as they are.
-    pub(crate) async fn partition(&self, key: &GroupKey, deadline: Instant) -> Result<Partition, StoreError> {
+    pub(crate) async fn known(&self, key: &GroupKey, deadline: Instant) -> Result<Known, StoreError> {
         let query = self
             .client
             .query()
@@ -76,7 +73,7 @@ impl Store {
             .expression_attribute_values(":pk", text(item::partition_key(key)));
         let items = pages(&query, deadline).await?;
         let by_sk = items.into_iter().filter_map(|item| Some((text_of(&item, "sk")?.to_owned(), item)));
-        Ok(by_sk.collect())
+        Ok(Known(by_sk.collect()))
     }
 
     /// One item, as it is.
@@ -120,14 +117,10 @@ pub fn is_there(group: &Facts) -> bool {
 
 /// Whether a group is one of an account's: owned, or joined in its present life.
 fn is_of(group: &Attributes, account: &str, entries: &[Attributes]) -> bool {
-    let pk = text_of(group, "pk");
-    let key = GroupKey { sdk_app_id: 0, group_id: String::new() };
-    let facts = ItemKey { group: &key, account: None }.read(group);
-    let joined =
+    let (pk, facts) = (text_of(group, "pk"), item::read(group));
+    let mut joined =
         entries.iter().filter(|entry| text_of(entry, "pk") == pk && text_of(entry, "sk") != Some(GROUP_SK));
-    let is_joined = joined
-        .map(|entry| ItemKey { group: &key, account: Some(account) }.read(entry))
-        .any(|entry| is_member(&entry, &facts));
+    let is_joined = joined.any(|entry| is_member(&item::read(entry), &facts));
     is_there(&facts) && (is_joined || text_of(group, "owner_account") == Some(account))
 }
 

@@ -2,7 +2,6 @@
 
 use tokio::time::Instant;
 
-use super::known::group_facts;
 use super::{GROUP_SK, Store, StoreError, item, partition_key, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
@@ -48,7 +47,7 @@ impl Store {
         start: Option<&Position>,
         deadline: Instant,
     ) -> Result<Page, StoreError> {
-        let prefix = item::application_prefix(sdk_app_id);
+        let prefix = item::of_application(sdk_app_id, "");
         let request = self
             .client
             .scan()
@@ -77,8 +76,7 @@ impl Store {
 
 /// Reads a group's item. Its id is taken from its key, which is what it is found by.
 fn listed(sdk_app_id: u64, item: &Attributes) -> Option<Listed> {
-    let group_id = text_of(item, "pk")?.strip_prefix(&item::application_prefix(sdk_app_id))?.to_owned();
+    let group_id = text_of(item, "pk")?.strip_prefix(&item::of_application(sdk_app_id, ""))?.to_owned();
     let key = GroupKey { sdk_app_id, group_id };
-    let facts = group_facts(&key, item);
-    Some(Listed { key, facts })
+    Some(Listed { key, facts: item::read(item) })
 }

@@ -3,53 +3,37 @@
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{
-    GROUP_SK, ItemKey, MAX_PARALLEL, Partition, Store, chunks, group_after, is_of_earlier_life, item,
-    known_after, revision,
-};
-use crate::event::{Attributes, Event, GroupKey};
+use super::{Known, MAX_PARALLEL, Store, chunks, item, revision, text_of};
+use crate::event::{Attributes, Event};
 use crate::retry::until;
 
 impl Store {
-    /// Removes the members of an earlier life that the partition held before the event was written. One that is not
-    /// finished is no failure: what is left is out of sight, and the next sweep finds it.
-    pub(super) async fn sweep(&self, event: &Event, partition: &Partition, deadline: Instant) {
-        let group = group_after(event, partition);
-        let leftovers = partition.iter().filter(|(sk, found)| {
-            let Some(account) = item::account(sk) else {
-                return false;
-            };
-            let key = ItemKey { group: &event.key, account: Some(account) };
-            let said = event.members.get(account).cloned().unwrap_or_default();
-            is_of_earlier_life(&known_after(key, Some(found), &said), &group)
-        });
-        for leftovers in chunks(leftovers.collect(), MAX_PARALLEL) {
+    /// Removes the members of an earlier life that were there before the event was written. A sweep that is not finished
+    /// is no failure: what is left is out of sight, and the next one finds it.
+    pub(super) async fn sweep(&self, event: &Event, known: &Known, deadline: Instant) {
+        for leftovers in chunks(known.leftovers(event), MAX_PARALLEL) {
             if Instant::now() >= deadline {
                 break;
             }
-            join_all(leftovers.into_iter().map(|(sk, found)| self.remove(&event.key, sk, found, deadline)))
-                .await;
+            join_all(leftovers.into_iter().map(|item| self.remove(item, deadline))).await;
         }
     }
 
     /// Removes an item if it is still the one that was read.
-    async fn remove(&self, group: &GroupKey, sk: &str, found: &Attributes, deadline: Instant) {
-        debug_assert_ne!(sk, GROUP_SK);
-        let attempt = async || {
-            let request = self
-                .client
-                .delete_item()
-                .table_name(&self.table_name)
-                .set_key(Some(item::key(&item::partition_key(group), sk)));
-            let request = match revision(found) {
-                Some(revision) => request
-                    .condition_expression("revision = :revision")
-                    .expression_attribute_values(":revision", revision.clone()),
-                None => request.condition_expression("attribute_not_exists(revision)"),
-            };
-            request.send().await
+    async fn remove(&self, found: &Attributes, deadline: Instant) {
+        let of = |name| text_of(found, name).unwrap_or_default();
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&self.table_name)
+            .set_key(Some(item::key(of("pk"), of("sk"))));
+        let request = match revision(found) {
+            Some(revision) => request
+                .condition_expression("revision = :revision")
+                .expression_attribute_values(":revision", revision.clone()),
+            None => request.condition_expression("attribute_not_exists(revision)"),
         };
-        if let Err(error) = until(deadline, attempt).await {
+        if let Err(error) = until(deadline, || request.clone().send()).await {
             tracing::debug!(%error, "an item of an earlier life is left");
         }
     }

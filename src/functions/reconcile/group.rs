@@ -193,7 +193,7 @@ impl Pass<'_> {
     async fn write(&self, event: Event, known: &Known) -> Result<(), StoreError> {
         let (dry_run, store) = (self.request.dry_run, &self.reconcile.store);
         let event = known.news(event);
-        let has_work = !event.is_empty() || known.has_leftovers();
+        let has_work = !event.is_empty() || !known.leftovers(&event).is_empty();
         let is_written = match dry_run || !has_work {
             true => !event.is_empty(),
             false => {
