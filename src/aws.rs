@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
@@ -87,10 +87,7 @@ impl Aws {
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
-        let settings = self.settings.clone();
-        let AwsSettings { access_key_id, secret_access_key, session_token, .. } = settings;
-        let credentials =
-            Credentials::new(access_key_id, secret_access_key, session_token, None, "environment");
+        let AwsSettings { credentials, region, .. } = self.settings.clone();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(timeouts.connect)
             .operation_attempt_timeout(timeouts.attempt)
@@ -100,7 +97,7 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             // These credentials never change.
             .identity_cache(IdentityCache::no_cache())
-            .region(Region::new(settings.region))
+            .region(Region::new(region))
             .http_client(self.http_client.clone())
             .timeout_config(timeouts)
             // The SDK's retries end after an outage: their quota is shared by the whole process, and only successes

@@ -10,7 +10,7 @@ mod signature;
 pub use answer::{fail, hand_through, ok};
 pub use body::{BodyError, Fields, Name, string};
 pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
-pub use signature::{Sender, SignatureError, TOKEN_MAX_CHARS, Token, Unsigned, Verifier};
+pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
 
 /// What a CallbackCommand asks of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 use std::env::VarError;
-use std::fmt;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use lambda_http::http::Uri;
+use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
 
 use crate::aws::Trust;
-use crate::callback::{TOKEN_MAX_CHARS, Token, Unsigned, Verifier, decimal};
+use crate::callback::{Token, Unsigned, Verifier, decimal};
 use crate::chat::SecretKey;
 use crate::forward::ForwardUrl;
+use crate::http;
 
 /// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
@@ -130,9 +129,7 @@ impl ReconcileSettings {
                 "the base URL of Chat's data centre: https, or http on loopback, without a query",
                 base_url,
             )?,
-            chat_admin_account: required(env, "CHAT_ADMIN_ACCOUNT", "the UserID of an App admin", |text| {
-                Some(text.to_owned())
-            })?,
+            chat_admin_account: required(env, "CHAT_ADMIN_ACCOUNT", "the UserID of an App admin", any)?,
             chat_secret_key: key_source(env)?,
             chat_requests_per_second: rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND),
             aws: AwsSettings::from_env(env)?,
@@ -141,14 +138,10 @@ impl ReconcileSettings {
 }
 
 /// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct AwsSettings {
-    /// `AWS_ACCESS_KEY_ID`.
-    pub access_key_id: String,
-    /// `AWS_SECRET_ACCESS_KEY`.
-    pub secret_access_key: String,
-    /// `AWS_SESSION_TOKEN`.
-    pub session_token: Option<String>,
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. Their `Debug` shows no secret.
+    pub credentials: Credentials,
     /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
     pub region: String,
     /// `AWS_ENDPOINT_URL_DYNAMODB`, else `AWS_ENDPOINT_URL`.
@@ -164,36 +157,27 @@ pub struct AwsSettings {
 impl AwsSettings {
     /// Reads them.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let text = |text: &str| Some(text.to_owned());
-        let endpoint = |variable| match optional(env, variable, "a URL", text)? {
-            Some(url) => Ok(Some(url)),
-            None => optional(env, "AWS_ENDPOINT_URL", "a URL", text),
+        let first = |variable, other, expected| match optional(env, variable, expected, any)? {
+            Some(text) => Ok(Some(text)),
+            None => optional(env, other, expected, any),
         };
-        let region = match optional(env, "AWS_REGION", "an AWS region", text)? {
-            Some(region) => Some(region),
-            None => optional(env, "AWS_DEFAULT_REGION", "an AWS region", text)?,
-        };
+        let endpoint = |variable| first(variable, "AWS_ENDPOINT_URL", "a URL");
+        let region = first("AWS_REGION", "AWS_DEFAULT_REGION", "an AWS region")?;
+        let credentials = Credentials::new(
+            required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", any)?,
+            required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", any)?,
+            optional(env, "AWS_SESSION_TOKEN", "a session token", any)?,
+            None,
+            "environment",
+        );
         Ok(Self {
-            access_key_id: required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", text)?,
-            secret_access_key: required(
-                env,
-                "AWS_SECRET_ACCESS_KEY",
-                "the access key; Lambda sets it",
-                text,
-            )?,
-            session_token: optional(env, "AWS_SESSION_TOKEN", "a session token", text)?,
+            credentials,
             region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
             secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
             trust: trust(env)?,
         })
-    }
-}
-
-impl fmt::Debug for AwsSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsSettings").field("region", &self.region).finish_non_exhaustive()
     }
 }
 
@@ -210,7 +194,7 @@ fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
 }
 
 fn queue_url(text: &str) -> Option<String> {
-    (text.starts_with("https://") || text.starts_with("http://")).then(|| text.to_owned())
+    http::parse(text).map(|_| text.to_owned())
 }
 
 fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> {
@@ -219,16 +203,13 @@ fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> 
 }
 
 fn base_url(text: &str) -> Option<String> {
-    let url: Uri = text.parse().ok()?;
-    let host = url.host().filter(|host| !host.is_empty())?;
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    let is_safe = match url.scheme_str() {
-        Some("https") => true,
-        Some("http") => is_loopback,
-        _ => false,
-    };
-    (is_safe && url.query().is_none() && !text.contains('@')).then(|| text.to_owned())
+    let url = http::parse(text)?;
+    (http::is_safe(&url, |address| address.is_loopback()) && url.query().is_none()).then(|| text.to_owned())
+}
+
+/// Any text.
+fn any(text: &str) -> Option<String> {
+    Some(text.to_owned())
 }
 
 fn key_source(env: Environment<'_>) -> Result<KeySource, ConfigError> {
@@ -236,17 +217,13 @@ fn key_source(env: Environment<'_>) -> Result<KeySource, ConfigError> {
     if let Some(key) = optional(env, "CHAT_SECRET_KEY", expected, SecretKey::new)? {
         return Ok(KeySource::Key(key));
     }
-    let id = optional(env, "CHAT_SECRET_KEY_ID", "a secret's name or ARN", |text| Some(text.to_owned()))?;
+    let id = optional(env, "CHAT_SECRET_KEY_ID", "a secret's name or ARN", any)?;
     id.map(KeySource::Secret).ok_or_else(|| ConfigError::new("CHAT_SECRET_KEY", expected))
 }
 
 fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
-    let unsigned = optional(env, "ALLOW_UNSIGNED", "true, false or nothing", |text| match text {
-        "true" => Some(Unsigned::Accepted),
-        "false" => Some(Unsigned::Refused),
-        _ => None,
-    })?
-    .unwrap_or(Unsigned::Refused);
+    let unsigned = optional(env, "ALLOW_UNSIGNED", "true, false or nothing", |text| text.parse().ok())?;
+    let unsigned = if unsigned == Some(true) { Unsigned::Accepted } else { Unsigned::Refused };
     let expected = "one or two callback authentication tokens of 1 to 128 characters, separated by white space \
                     (without any, ALLOW_UNSIGNED=true is needed)";
     let tokens = tokens(env, expected)?;
@@ -259,7 +236,6 @@ fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
 }
 
 fn tokens(env: Environment<'_>, expected: &'static str) -> Result<Vec<Token>, ConfigError> {
-    const { assert!(TOKEN_MAX_CHARS == 128) };
     let tokens = optional(env, "CALLBACK_TOKENS", expected, |text| {
         let tokens: Vec<Token> = text.split_whitespace().map(Token::new).collect::<Option<_>>()?;
         (tokens.len() <= 2).then_some(tokens)
@@ -269,7 +245,7 @@ fn tokens(env: Environment<'_>, expected: &'static str) -> Result<Vec<Token>, Co
 
 fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
     for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
-        if let Some(path) = optional(env, variable, "a file", |path| Some(path.to_owned()))? {
+        if let Some(path) = optional(env, variable, "a file", any)? {
             let expected = format!("a readable file with at least one root certificate, in PEM, not {path}");
             let bundle = std::fs::read(&path).ok().and_then(|pem| Trust::bundle(&pem));
             return bundle.ok_or_else(|| ConfigError::new(variable, expected));
@@ -382,6 +358,8 @@ mod tests {
             ("MAX_REQUEST_AGE_SECONDS", "-1"),
             ("MAX_REQUEST_AGE_SECONDS", "60s"),
             ("RETRY_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q"),
+            ("RETRY_QUEUE_URL", "https://"),
+            ("RETRY_QUEUE_URL", "https://a b/q"),
             ("FORWARD_URL", "http://example.com/"),
             ("FORWARD_QUEUE_URL", "queue"),
             ("TABLE_NAME", ""),
@@ -432,6 +410,8 @@ mod tests {
             "ftp://localhost",
             "https://a/?b=c",
             "https://a@b",
+            "https://a/#b",
+            "https://a:99999",
         ] {
             assert_eq!(wrong(url), Some("CHAT_API_URL"), "{url}");
         }

@@ -4,13 +4,12 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use lambda_http::http::Uri;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::callback::{Query, Token};
-use crate::http::{HttpClient, HttpError, Response};
+use crate::http::{self, HttpClient, HttpError, Response};
 use crate::time::to_seconds;
 
 /// Marks what this service passed on. A request that bears it has come back in a loop.
@@ -35,15 +34,12 @@ pub struct ForwardUrl(String);
 impl ForwardUrl {
     /// Takes https, or http on a loopback or private address, without a fragment and without credentials.
     pub fn new(text: &str) -> Option<Self> {
-        let url: Uri = text.parse().ok()?;
-        let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let is_port = authority.as_str().ends_with(authority.host()) || authority.port_u16().is_some();
-        let is_allowed = match url.scheme_str()? {
-            "https" => !authority.host().is_empty(),
-            "http" => is_private(authority.host()),
-            _ => false,
+        let is_private = |address| match address {
+            IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
         };
-        (is_allowed && is_port && !text.contains('#')).then(|| Self(text.to_owned()))
+        let url = http::parse(text)?;
+        http::is_safe(&url, is_private).then(|| Self(text.to_owned()))
     }
 
     /// This URL with more parameters.
@@ -60,14 +56,6 @@ impl ForwardUrl {
 impl std::fmt::Debug for ForwardUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ForwardUrl(redacted)")
-    }
-}
-
-fn is_private(host: &str) -> bool {
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
-        Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
-        Err(_) => host == "localhost",
     }
 }
 

@@ -5,7 +5,6 @@
 //! used from then on. A bundle that is set replaces both.
 
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +24,7 @@ use super::Resolver;
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// Which roots to trust.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Trust {
     /// Amazon's and, once they don't match, the system's.
     AmazonFirst,
@@ -60,16 +59,6 @@ impl Trust {
     /// How TLS is spoken with such a server.
     pub fn tls(&self) -> (Provider, TlsContext) {
         tls(self.roots())
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AmazonFirst => "AmazonFirst",
-            Self::System => "System",
-            Self::Bundle(_) => "Bundle",
-        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{ParameterError, RequestTime};
 use crate::time::to_seconds;
 
 /// The most characters that a token has in Chat's console.
-pub const TOKEN_MAX_CHARS: usize = 128;
+const TOKEN_MAX_CHARS: usize = 128;
 
 /// An authentication token. Its `Debug` does not show it.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ impl ChatError {
             Reason::Status(_) => Class::Settings,
             Reason::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
             Reason::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
-            Reason::Http(HttpError::Url | HttpError::Header(_)) => Class::Settings,
+            Reason::Http(HttpError::Url) => Class::Settings,
             Reason::Unreadable { .. } => Class::Other,
         }
     }
