@@ -52,4 +52,4 @@ pub use gateway::{GatewayResponse, request};
 pub use http::{HttpClient, HttpError};
 pub use log::{Record, causes, init, stop, write};
 pub use queue::{Message, Pending, Queue, QueueError};
-pub use store::{Applied, Effect, GROUP_SK, Group, Store, StoreError, partition_key, text_of};
+pub use store::{Applied, Effect, GROUP_SK, Store, StoreError, partition_key, text_of};

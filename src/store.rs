@@ -28,7 +28,6 @@ pub use item::{GROUP_SK, partition_key, text_of};
 pub(crate) use known::Known;
 pub(crate) use merge::is_member;
 pub(crate) use place::Lease;
-pub use read::Group;
 pub(crate) use scan::{Listed, Position, position};
 
 use crate::event::{Attributes, Event, Facts, number};

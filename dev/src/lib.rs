@@ -8,6 +8,7 @@ pub mod model;
 pub mod page;
 pub mod proxy;
 pub mod queue;
+pub mod reader;
 pub mod receiver;
 pub mod samples;
 pub mod secrets;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chat_groups::{Attributes, Group};
+use chat_groups::Attributes;
 use serde_json::{Map, Value, json};
+
+use crate::reader::Group;
 
 /// A fact: of which account (`""` is the group itself), and its name.
 type Fact = (String, String);

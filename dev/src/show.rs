@@ -1,8 +1,10 @@
 //! What the local run prints.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Group, Record, text_of};
+use chat_groups::{Attributes, Record, text_of};
 use serde_json::Value;
+
+use crate::reader::Group;
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {

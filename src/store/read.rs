@@ -1,4 +1,4 @@
-//! What is there: the readers' rule, and the table's access patterns.
+//! Reading items: one, those of one group, those of many groups.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,62 +6,14 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
-use super::{GROUP_SK, ItemKey, Known, Store, StoreError, is_member, item, text_of};
+use super::{GROUP_SK, ItemKey, Known, Store, StoreError, item, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
 
-/// The most keys in one DynamoDB batch read.
-const BATCH_MAX_KEYS: usize = 100;
-
-/// What a reader may take.
+/// What a batch read may take.
 const READ_BUDGET: Duration = Duration::from_secs(10);
 
-/// A group as readers see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Group {
-    /// The group item.
-    pub group: Attributes,
-    /// The items of its members, by account.
-    pub members: Vec<Attributes>,
-}
-
 impl Store {
-    /// A group with its members; `None` where no group is there, whatever else is.
-    pub async fn group(&self, key: &GroupKey) -> Result<Option<Group>, StoreError> {
-        let Known(mut items) = self.known(key, Instant::now() + READ_BUDGET).await?;
-        let Some(group) = items.remove(GROUP_SK) else {
-            return Ok(None);
-        };
-        let facts = item::read(&group);
-        let is_member = |(_, found): &(String, Attributes)| is_member(&item::read(found), &facts);
-        let mut members: Vec<(String, Attributes)> = items.into_iter().filter(is_member).collect();
-        members.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let members = members.into_iter().map(|(_, member)| member).collect();
-        Ok(is_there(&facts).then_some(Group { group, members }))
-    }
-
-    /// The group items of all groups that an account owns or is a member of, by GroupId.
-    pub async fn groups_of(&self, sdk_app_id: u64, account: &str) -> Result<Vec<Attributes>, StoreError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .index_name("by_account")
-            .key_condition_expression("account_key = :account_key")
-            .expression_attribute_values(":account_key", text(item::of_application(sdk_app_id, account)));
-        let entries = pages(&query, Instant::now() + READ_BUDGET).await?;
-        // Sorted by `pk`; an owner who is a member too has two entries.
-        let mut keys: Vec<&str> = entries.iter().filter_map(|entry| text_of(entry, "pk")).collect();
-        keys.dedup();
-        let mut groups = Vec::new();
-        for chunk in keys.chunks(BATCH_MAX_KEYS) {
-            groups.extend(self.group_items(chunk).await?);
-        }
-        groups.retain(|group| is_of(group, account, &entries));
-        groups.sort_by(|a, b| text_of(a, "pk").cmp(&text_of(b, "pk")));
-        Ok(groups)
-    }
-
     /// The items of one group, as they are.
     pub(crate) async fn known(&self, key: &GroupKey, deadline: Instant) -> Result<Known, StoreError> {
         let query = self
@@ -113,15 +65,6 @@ impl Store {
 /// Whether a group of these facts is there.
 pub fn is_there(group: &Facts) -> bool {
     group.event_time.is_some() && group.gone_at.is_none()
-}
-
-/// Whether a group is one of an account's: owned, or joined in its present life.
-fn is_of(group: &Attributes, account: &str, entries: &[Attributes]) -> bool {
-    let (pk, facts) = (text_of(group, "pk"), item::read(group));
-    let mut joined =
-        entries.iter().filter(|entry| text_of(entry, "pk") == pk && text_of(entry, "sk") != Some(GROUP_SK));
-    let is_joined = joined.any(|entry| is_member(&item::read(entry), &facts));
-    is_there(&facts) && (is_joined || text_of(group, "owner_account") == Some(account))
 }
 
 /// All items of a query, page by page.

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{
     Aws, GroupKey, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook, WebhookSettings,
 };
+use chat_groups_dev::reader::{Group, Reader};
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -73,9 +74,14 @@ impl Table {
         Aws::new(settings.unwrap().aws).dynamodb(TIMEOUTS)
     }
 
+    /// A program that reads this table.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.client(), database::TABLE_NAME.to_owned())
+    }
+
     /// A group as readers see it.
-    pub async fn group(&self, group_id: &str) -> Option<chat_groups::Group> {
-        self.store().group(&key(group_id)).await.unwrap()
+    pub async fn group(&self, group_id: &str) -> Option<Group> {
+        self.reader().group(&key(group_id)).await.unwrap()
     }
 
     /// Every item of the table as plain JSON, by pk and sk.

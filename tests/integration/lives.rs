@@ -56,12 +56,12 @@ async fn what_came_before_the_creation_shows_once_that_has_come() {
     deliver(&webhook, &told.joined(6, &["ben"])).await;
     deliver(&webhook, &told.changed(7, json!({ "Notification": "" }))).await;
     assert_eq!(table.group("g").await, None);
-    assert!(table.store().groups_of(SDK_APP_ID, "ben").await.unwrap().is_empty());
+    assert!(table.reader().groups_of(SDK_APP_ID, "ben").await.unwrap().is_empty());
     deliver(&webhook, &told.created(5, "ana", &["ana"])).await;
     let mut expected = group(json!({ "ana": member(5), "ben": member(6) }));
     expected["notification"] = json!("");
     assert_eq!(seen(table.group("g").await.as_ref()), expected);
-    assert_eq!(table.store().groups_of(SDK_APP_ID, "ben").await.unwrap().len(), 1);
+    assert_eq!(table.reader().groups_of(SDK_APP_ID, "ben").await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn the_groups_of_an_account_follow_its_joins_its_exits_and_the_owner() {
     let table = Table::start().await;
     let webhook = table.webhook();
     let groups_of = async |account: &str| -> Vec<String> {
-        let groups = table.store().groups_of(SDK_APP_ID, account).await.unwrap();
+        let groups = table.reader().groups_of(SDK_APP_ID, account).await.unwrap();
         groups.iter().map(|group| text_of(group, "group_id").unwrap().to_owned()).collect()
     };
     let [a, b] = ["a", "b"].map(|id| Group::new(id, "Public"));

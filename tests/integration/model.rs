@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::{Redrive, Store, Webhook, text_of};
+use chat_groups::{Redrive, Webhook, text_of};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -13,6 +13,7 @@ use crate::harness::{NOW, SDK_APP_ID, Table, deliver, key, query};
 use crate::queue::Queue;
 use chat_groups_dev::bodies::Group;
 use chat_groups_dev::model::{seen, view};
+use chat_groups_dev::reader::Reader;
 
 const HISTORIES: u64 = 1000;
 const WORKERS: u64 = 8;
@@ -21,7 +22,7 @@ const TIMES: u64 = 6;
 
 /// Where histories are played, one after the other.
 struct Stage {
-    store: Store,
+    reader: Reader,
     webhook: Webhook,
     redrive: Redrive,
     queue: Queue,
@@ -32,7 +33,12 @@ impl Stage {
         let table = Table { url: url.to_owned() };
         let queue = Queue::start().await.unwrap();
         let settings = [("RETRY_QUEUE_URL", queue.url.as_str()), ("AWS_ENDPOINT_URL_SQS", &queue.url)];
-        Self { webhook: table.webhook_with(&settings), redrive: table.redrive(), store: table.store(), queue }
+        Self {
+            webhook: table.webhook_with(&settings),
+            redrive: table.redrive(),
+            reader: table.reader(),
+            queue,
+        }
     }
 
     /// Delivers events, some at once. What neither table nor queue took, on a machine that was busy with something
@@ -61,13 +67,13 @@ impl Stage {
     async fn seen(&self, groups: &[Group]) -> Vec<Value> {
         let mut all = Vec::new();
         for group in groups {
-            all.push(seen(self.store.group(&key(&group.id)).await.unwrap().as_ref()));
+            all.push(seen(self.reader.group(&key(&group.id)).await.unwrap().as_ref()));
         }
         all
     }
 
     async fn groups_of(&self, account: &str) -> Vec<String> {
-        let groups = self.store.groups_of(SDK_APP_ID, account).await.unwrap();
+        let groups = self.reader.groups_of(SDK_APP_ID, account).await.unwrap();
         groups.iter().map(|group| text_of(group, "group_id").unwrap().to_owned()).collect()
     }
 }

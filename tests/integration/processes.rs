@@ -66,7 +66,7 @@ async fn a_webhook_killed_between_two_batches_leaves_no_group_until_a_redelivery
     let written = table.items().await.len();
     assert!((1..500).contains(&written), "{written}");
     assert!(table.group("g").await.is_none());
-    assert!(table.store().groups_of(SDK_APP_ID, "user-001").await.unwrap().is_empty());
+    assert!(table.reader().groups_of(SDK_APP_ID, "user-001").await.unwrap().is_empty());
 
     let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
     let message = json!({ "received_at": 1, "query": query, "body": group.to_string() }).to_string();

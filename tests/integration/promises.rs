@@ -85,7 +85,7 @@ async fn groups_of_any_size_are_stored_whole_and_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_a_group_without_all_of_its_members() {
     let table = Table::start().await;
-    let (store, reader) = (table.store(), table.store());
+    let (store, reader) = (table.store(), table.reader());
     let sizes = [500, 1, 120, 26, 2, 300];
     let writer = tokio::spawn(async move {
         let mut effects = Vec::new();
@@ -199,7 +199,7 @@ async fn what_a_killed_writer_left_behind_is_finished_by_a_redelivery() {
     write_members_alone(&table, &full, 120).await;
     assert_eq!(table.items().await.len(), 120);
     assert!(table.group("g").await.is_none());
-    assert!(table.store().groups_of(SDK_APP_ID, "user-0003").await.unwrap().is_empty());
+    assert!(table.reader().groups_of(SDK_APP_ID, "user-0003").await.unwrap().is_empty());
     assert_eq!(settle(&table.store(), &full).await, Effect::Stored);
     holds_exactly(&table, &full).await;
 }

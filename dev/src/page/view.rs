@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use crate::reader::is_member;
+
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
 pub(super) const GROUP_SK: &str = "GROUP";
@@ -149,14 +151,6 @@ fn member(item: &Attributes, group: &Attributes) -> Option<Value> {
 
 fn is_member_item(item: &Attributes) -> bool {
     text(item, "sk").is_some_and(|sk| sk.starts_with("MEMBER#"))
-}
-
-fn is_member(item: &Attributes, group: &Attributes) -> bool {
-    let since = time(item, "event_time");
-    is_member_item(item)
-        && !item.contains_key("left_at")
-        && since.is_some()
-        && since >= time(group, "event_time")
 }
 
 /// Who owns a group stands in the group item alone.

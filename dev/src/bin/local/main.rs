@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_groups::{Aws, Kept, Record, Store, Timeouts, Token, Webhook, WebhookSettings, causes};
+use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings, causes};
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
+use chat_groups_dev::reader::Reader;
 use chat_groups_dev::{samples, show, table as database};
 use play::Stage;
 use tokio::net::TcpListener;
@@ -59,7 +60,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let env = move |name: &str| environment(name, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
     let table = Aws::new(settings.aws.clone()).dynamodb(PAGE_TIMEOUTS);
-    let store = Store::new(table.clone(), settings.table_name.clone());
+    let reader = Reader::new(table.clone(), settings.table_name.clone());
     let webhook = Arc::new(Webhook::from_settings(settings));
     let feed = Feed::default();
     let published = feed.clone();
@@ -79,7 +80,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let (dynamodb_url, table_name) = (env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
     println!("DynamoDB   {dynamodb_url}   table {table_name}, kept in {}", data_file.display());
 
-    let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, store };
+    let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;
     stage.life().await?;
     if !setting("ONCE").is_empty() {

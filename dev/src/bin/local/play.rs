@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::Client as Table;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, GROUP_SK, Group, GroupKey, Kept, Store, partition_key, text_of, to_millis};
+use chat_groups::{Attributes, GROUP_SK, GroupKey, Kept, partition_key, text_of, to_millis};
 use chat_groups_dev::life::{Step, life};
 use chat_groups_dev::model::{seen, view};
+use chat_groups_dev::reader::{Group, Reader};
 use chat_groups_dev::samples::{SAMPLE, Signer};
 use chat_groups_dev::{show, table as database};
 use http_body_util::{BodyExt, Full};
@@ -31,7 +32,7 @@ pub struct Stage {
     pub sdk_app_id: u64,
     pub token: String,
     pub table: Table,
-    pub store: Store,
+    pub reader: Reader,
 }
 
 /// What came back.
@@ -56,8 +57,8 @@ impl Stage {
         let answer = post(&target, SAMPLE).await?;
         println!("\nThe answer:\n\n{}\n{}\n\nThe items in the table:", answer.status, answer.text);
 
-        let group = self.store.group(&key).await?;
-        let groups = self.store.groups_of(self.sdk_app_id, SAMPLE_OWNER).await?;
+        let group = self.reader.group(&key).await?;
+        let groups = self.reader.groups_of(self.sdk_app_id, SAMPLE_OWNER).await?;
         if let Some(group) = &group {
             show::group(group);
         }
@@ -91,7 +92,7 @@ impl Stage {
         println!("\n{}. {name}: {command}\n", steps.len());
         let target = self.target(command);
         let answer = post(&target, &body.to_string()).await?;
-        let roster = seen(self.store.group(&self.key(LIFE_GROUP)).await?.as_ref());
+        let roster = seen(self.reader.group(&self.key(LIFE_GROUP)).await?.as_ref());
         show::roster(&roster);
         let expected = view(steps.iter().map(|step| &step.body));
         if !answer.is_ok() {

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use chat_groups::{GroupKey, Store};
+use chat_groups::GroupKey;
 use chat_groups_dev::model::{seen, view};
+use chat_groups_dev::reader::Reader;
 use serde_json::Value;
 
 /// Compares these groups with the model. Returns a line for each one that is not as it should be.
 pub async fn audit(
-    store: &Store,
+    reader: &Reader,
     sdk_app_id: u64,
     groups: &BTreeMap<&str, Vec<&Value>>,
 ) -> Result<Vec<String>, Box<dyn Error>> {
     let mut wrong = Vec::new();
     for (group_id, bodies) in groups {
         let key = GroupKey { sdk_app_id, group_id: (*group_id).to_owned() };
-        let found = seen(store.group(&key).await?.as_ref());
+        let found = seen(reader.group(&key).await?.as_ref());
         let expected = view(bodies.iter().copied());
         if found != expected {
             wrong.push(format!("{group_id}: expected {expected}, found {found}"));

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Store, Timeouts};
+use chat_groups::{Aws, AwsSettings, Timeouts};
 use chat_groups_dev::function::Function;
 use chat_groups_dev::proxy::{Fault, Proxy, Script};
 use chat_groups_dev::queue::Queue;
+use chat_groups_dev::reader::Reader;
 use chat_groups_dev::samples::{self, Signer};
 use chat_groups_dev::table as database;
 use fastrand::Rng;
@@ -86,13 +87,13 @@ async fn soak() -> Result<bool, Box<dyn Error>> {
     table_proxy.set(Script::always(Fault::None));
     redriver.drain(waiting).await?;
 
-    let store = Store::new(client(&table_url)?, database::TABLE_NAME.to_owned());
+    let reader = Reader::new(client(&table_url)?, database::TABLE_NAME.to_owned());
     let mut wrong = unexpected(&delivered);
-    wrong.extend(audit::audit(&store, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
+    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
     redriver.drain(lost(&delivered.lines)).await?;
     let groups = groups(&plan.bodies);
-    wrong.extend(audit::audit(&store, samples::SDK_APP_ID.parse()?, &groups).await?);
+    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
     println!("redriven     {}", redriver.finished());
     Ok(report(&delivered, &wrong))

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Store, Timeouts, partition_key};
+use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Timeouts, partition_key};
 use chat_groups_dev::life::Step;
 use chat_groups_dev::model::{seen, view};
+use chat_groups_dev::reader::Reader;
 use chat_groups_dev::show;
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
@@ -28,8 +29,8 @@ impl Table {
 
     /// Shows the roster, and says whether it is what these steps lead to.
     pub async fn check(&self, steps: &[Step]) -> Result<bool, Box<dyn Error>> {
-        let store = Store::new(self.client.clone(), self.name.clone());
-        let roster = seen(store.group(&self.key).await?.as_ref());
+        let reader = Reader::new(self.client.clone(), self.name.clone());
+        let roster = seen(reader.group(&self.key).await?.as_ref());
         show::roster(&roster);
         let expected = view(steps.iter().map(|step| &step.body));
         if roster == expected {
