@@ -5,6 +5,7 @@ import re
 import subprocess
 import unittest
 
+from metric_filter import matches
 from template import ROOT, of_type, target, transformed
 
 WRITE_ACTIONS = {f"dynamodb:{action}" for action in ("GetItem", "PartiQLInsert", "PutItem", "Query")}
@@ -69,7 +70,7 @@ ALARMS = {
 
 # What stands on the dashboard beside the alarms' metrics.
 SHOWN = {"Duration", "ColdStarts", "GroupsAdded", "GroupsChanged", "GroupsDestroyed", "NumberOfMessagesSent"}
-SHOWN |= {"MembersAdded", "MembersRemoved", "MembersChanged"}
+SHOWN |= {"MembersAdded", "MembersRemoved", "MembersChanged", "Skipped"}
 
 # What the access log may hold of a request. Not the query string: it carries Sign.
 ACCESS_LOG_VARIABLES = {
@@ -301,6 +302,24 @@ class Template(unittest.TestCase):
         body = self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
         for properties in self.of_type("AWS::Logs::MetricFilter").values():
             self.assertIn(f'"{properties["MetricTransformations"][0]["MetricName"]}"', body)
+
+    def test_a_line_of_reconcile_counts_where_it_should(self):
+        filters = self.of_type("AWS::Logs::MetricFilter").values()
+        filters = [properties for properties in filters if target(properties["LogGroupName"]) == "ReconcileLog"]
+        drift = {"GroupsAdded", "GroupsChanged", "GroupsDestroyed", "MembersAdded", "MembersRemoved", "MembersChanged"}
+        run = {"outcome": "reconciled", "finished": True, "dry_run": False, "named": False}
+        for line, counted in [
+            (run, {"Reconciles", "Finished", "Skipped"} | drift),
+            (run | {"finished": False}, {"Reconciles", "Skipped"} | drift),
+            (run | {"named": True}, {"Reconciles", "Skipped"} | drift),
+            (run | {"dry_run": True}, {"Reconciles"}),
+            (run | {"outcome": "failed", "finished": False}, {"Reconciles", "Skipped"} | drift),
+            ({"outcome": "corrected", "dry_run": False}, {"Reconciles"}),
+            ({"outcome": "skipped"}, {"Reconciles"}),
+        ]:
+            with self.subTest(line):
+                matching = [properties for properties in filters if matches(properties["FilterPattern"], line)]
+                self.assertEqual({p["MetricTransformations"][0]["MetricName"] for p in matching}, counted)
 
     def substituted(self, value):
         found = re.fullmatch(r"\$\{(\w+)(\.QueueName)?\}", value)
