@@ -277,8 +277,16 @@ class Template(unittest.TestCase):
                 self.assertEqual(seen, ALARMS[name.removesuffix("Alarm")])
         topics = self.of_type("AWS::SNS::Topic")
         self.assertEqual(set(topics), {"AlarmTopic"})
+        self.assertEqual(self.template["Outputs"]["AlarmTopicArn"]["Value"], {"Ref": "AlarmTopic"})
         subscription = self.template["Resources"]["AlarmSubscription"]
         self.assertEqual(target(subscription["Properties"]["TopicArn"]), "AlarmTopic")
+
+    def test_an_alarm_that_ends_by_itself_says_so_and_one_that_asks_for_work_does_not(self):
+        alarms = self.of_type("AWS::CloudWatch::Alarm")
+        ending = {name.removesuffix("Alarm") for name, alarm in alarms.items() if "OKActions" in alarm}
+        self.assertEqual(ending, {"ServerErrors", "WebhookThrottles", "DeadLetters", "ForwardDeadLetters"})
+        for name in ending:
+            self.assertEqual(alarms[f"{name}Alarm"]["OKActions"], alarms[f"{name}Alarm"]["AlarmActions"])
 
     def test_every_number_on_the_dashboard_has_a_live_metric(self):
         body = self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
