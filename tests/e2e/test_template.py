@@ -374,13 +374,14 @@ class Template(unittest.TestCase):
         rung = sum(len([m for m in alarm.get("Metrics", []) if "MetricStat" in m]) or 1 for alarm in alarms)
         self.assertIn(f"{rung} alarm metrics", page)
         body = json.loads(self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"])
-        own = {
+        shown = {
             tuple(part for part in metric if isinstance(part, str))
             for widget in body["widgets"]
             for metric in widget["properties"].get("metrics", [])
-            if metric[0] == "${AWS::StackName}"
         }
+        own = [metric for metric in shown if metric[0] == "${AWS::StackName}"]
         self.assertIn(f"{len(own)} metrics of its own", page)
+        self.assertIn(f"this one shows {len(shown)}", page)
 
     def test_the_tools_find_nothing_wrong(self):
         tools = ROOT / ".tools"
