@@ -27,7 +27,7 @@ BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --loc
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-run: ## Runs the receiver and a page on loopback and sends it the vendor's sample; ONCE=1 ends after that
+run: ## Runs the receiver and a page on loopback, and plays the vendor's sample and a group's life; ONCE=1 ends after that
 	cargo run --locked --quiet --package chat-groups-dev --bin local
 
 console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
@@ -75,7 +75,7 @@ verify: ## Checks a deployment: URL=… TOKEN_FILE=… SDK_APP_ID=…, and TABLE
 put-back: ## Puts lost events, LINES=… of the log, and dead letters back into their queues
 	@cargo run --locked --quiet --package chat-groups-dev --bin put-back
 
-reconcile: ## Compares a deployed table with Chat's REST API, with the settings of reconcile; APPLY=1 writes; MEMBERS=all
+reconcile: ## Compares a deployed table with Chat's REST API, with the settings of reconcile; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
 	@cargo run --locked --quiet --package chat-groups-dev --bin reconcile-by-hand
 
 reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT

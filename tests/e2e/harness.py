@@ -43,12 +43,14 @@ COUNTED = {
     "RedriveLog": {"Redriven": lambda line: True},
     "ReconcileLog": {
         "Reconciles": lambda line: True,
-        "Finished": lambda line: line["outcome"] == "reconciled" and line["finished"] and not line["dry_run"],
+        "Finished": lambda line: (
+            line["outcome"] == "reconciled" and line["finished"] and not line["dry_run"] and not line["named"]
+        ),
     }
     | {
-        metric: lambda line: line["outcome"] == "reconciled" and not line["dry_run"]
+        metric: lambda line: line["outcome"] in {"reconciled", "failed"} and not line["dry_run"]
         for metric in (
-            "GroupsAdded GroupsChanged GroupsDestroyed MembersAdded MembersRemoved MembersChanged".split()
+            "GroupsAdded GroupsChanged GroupsDestroyed MembersAdded MembersRemoved MembersChanged Skipped".split()
         )
     },
 }

@@ -1,4 +1,4 @@
-"""The part of CloudWatch's filter patterns that the template uses: comparisons of fields, joined by &&."""
+"""The part of CloudWatch's filter patterns that the template uses: comparisons of fields, joined by && and ||."""
 
 import operator
 import re
@@ -10,7 +10,10 @@ OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "IS": opera
 def matches(pattern, line):
     """Whether a log line, as a dict, matches. A pattern that is not understood is an error."""
     inner = re.fullmatch(r"\{ (.*) \}", pattern).group(1)
-    return all(compare(COMPARISON.fullmatch(part), line) for part in inner.split(" && "))
+    found = COMPARISON.sub(lambda comparison: str(compare(comparison, line)), inner)
+    found = found.replace("&&", "and").replace("||", "or")
+    assert re.fullmatch(r"(True|False|and|or|[() ])+", found), pattern
+    return eval(found)
 
 
 def compare(comparison, line):

@@ -66,6 +66,16 @@ class Alarms(unittest.TestCase):
         self.expect("OK", "ForwardLate", value=[None] * 8 + [20, 20])
         self.expect("ALARM", "ForwardLate", value=[None] * 5 + [20] * 5)
 
+    def test_a_call_of_reconcile_that_failed_rings_however_long_it_ran(self):
+        errors = self.alarms["ReconcileErrorsAlarm"]
+        function = of_type(transformed(), "AWS::Lambda::Function")["Reconcile"]
+        # Lambda stamps the error with the start of the call, which lies this far back when it is reported.
+        periods = -(-function["Timeout"] // errors["Period"])
+        self.expect("ALARM", "ReconcileErrors", value=[None, None, 1] + [None] * periods)
+        self.expect("ALARM", "ReconcileErrors", value=[None] * (periods + 2) + [1])
+        self.expect("ALARM", "ReconcileErrors", value=[1] + [0] * periods)
+        self.expect("OK", "ReconcileErrors", value=[1] + [0] * errors["EvaluationPeriods"])
+
     def test_a_day_without_a_finished_pass_rings_and_the_time_before_the_first_does_not(self):
         unfinished = self.alarms["ReconcileUnfinishedAlarm"]
         self.assertEqual(unfinished["Period"], 3600)

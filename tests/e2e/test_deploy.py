@@ -127,6 +127,17 @@ class Deploy(unittest.TestCase):
                 self.assertNotIn("three", said)
                 self.assertEqual(self.recorded(), [])
 
+    def test_a_secret_of_key_and_value_is_refused(self):
+        for number, pairs in enumerate(['{"token":"a-token"}', ' {"token": "a-token"}']):
+            with self.subTest(pairs):
+                name = f"{self.id()}-{number}"
+                self.client("secretsmanager").create_secret(Name=name, SecretString=pairs)
+                code, said = self.run_tool("deploy", SDK_APP_ID="1400000001", CALLBACK_TOKEN_SECRET=name)
+                self.assertEqual(code, 1, said)
+                self.assertIn("expected the token as plain text, not key/value pairs; nothing was deployed", said)
+                self.assertNotIn("a-token", said)
+                self.assertEqual(self.recorded(), [])
+
     def test_two_tokens_are_taken(self):
         code, said = self.deploy("old new\n")
         self.assertEqual(code, 0, said)

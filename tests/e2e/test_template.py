@@ -5,6 +5,7 @@ import re
 import subprocess
 import unittest
 
+from metric_filter import matches
 from template import ROOT, of_type, target, transformed
 
 WRITE_ACTIONS = {f"dynamodb:{action}" for action in ("GetItem", "PartiQLInsert", "PutItem", "Query")}
@@ -69,7 +70,7 @@ ALARMS = {
 
 # What stands on the dashboard beside the alarms' metrics.
 SHOWN = {"Duration", "ColdStarts", "GroupsAdded", "GroupsChanged", "GroupsDestroyed", "NumberOfMessagesSent"}
-SHOWN |= {"MembersAdded", "MembersRemoved", "MembersChanged"}
+SHOWN |= {"MembersAdded", "MembersRemoved", "MembersChanged", "Skipped"}
 
 # What the access log may hold of a request. Not the query string: it carries Sign.
 ACCESS_LOG_VARIABLES = {
@@ -276,8 +277,16 @@ class Template(unittest.TestCase):
                 self.assertEqual(seen, ALARMS[name.removesuffix("Alarm")])
         topics = self.of_type("AWS::SNS::Topic")
         self.assertEqual(set(topics), {"AlarmTopic"})
+        self.assertEqual(self.template["Outputs"]["AlarmTopicArn"]["Value"], {"Ref": "AlarmTopic"})
         subscription = self.template["Resources"]["AlarmSubscription"]
         self.assertEqual(target(subscription["Properties"]["TopicArn"]), "AlarmTopic")
+
+    def test_an_alarm_that_ends_by_itself_says_so_and_one_that_asks_for_work_does_not(self):
+        alarms = self.of_type("AWS::CloudWatch::Alarm")
+        ending = {name.removesuffix("Alarm") for name, alarm in alarms.items() if "OKActions" in alarm}
+        self.assertEqual(ending, {"ServerErrors", "WebhookThrottles", "DeadLetters", "ForwardDeadLetters"})
+        for name in ending:
+            self.assertEqual(alarms[f"{name}Alarm"]["OKActions"], alarms[f"{name}Alarm"]["AlarmActions"])
 
     def test_every_number_on_the_dashboard_has_a_live_metric(self):
         body = self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
@@ -301,6 +310,24 @@ class Template(unittest.TestCase):
         body = self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
         for properties in self.of_type("AWS::Logs::MetricFilter").values():
             self.assertIn(f'"{properties["MetricTransformations"][0]["MetricName"]}"', body)
+
+    def test_a_line_of_reconcile_counts_where_it_should(self):
+        filters = self.of_type("AWS::Logs::MetricFilter").values()
+        filters = [properties for properties in filters if target(properties["LogGroupName"]) == "ReconcileLog"]
+        drift = {"GroupsAdded", "GroupsChanged", "GroupsDestroyed", "MembersAdded", "MembersRemoved", "MembersChanged"}
+        run = {"outcome": "reconciled", "finished": True, "dry_run": False, "named": False}
+        for line, counted in [
+            (run, {"Reconciles", "Finished", "Skipped"} | drift),
+            (run | {"finished": False}, {"Reconciles", "Skipped"} | drift),
+            (run | {"named": True}, {"Reconciles", "Skipped"} | drift),
+            (run | {"dry_run": True}, {"Reconciles"}),
+            (run | {"outcome": "failed", "finished": False}, {"Reconciles", "Skipped"} | drift),
+            ({"outcome": "corrected", "dry_run": False}, {"Reconciles"}),
+            ({"outcome": "skipped"}, {"Reconciles"}),
+        ]:
+            with self.subTest(line):
+                matching = [properties for properties in filters if matches(properties["FilterPattern"], line)]
+                self.assertEqual({p["MetricTransformations"][0]["MetricName"] for p in matching}, counted)
 
     def substituted(self, value):
         found = re.fullmatch(r"\$\{(\w+)(\.QueueName)?\}", value)
@@ -347,13 +374,14 @@ class Template(unittest.TestCase):
         rung = sum(len([m for m in alarm.get("Metrics", []) if "MetricStat" in m]) or 1 for alarm in alarms)
         self.assertIn(f"{rung} alarm metrics", page)
         body = json.loads(self.of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"])
-        own = {
+        shown = {
             tuple(part for part in metric if isinstance(part, str))
             for widget in body["widgets"]
             for metric in widget["properties"].get("metrics", [])
-            if metric[0] == "${AWS::StackName}"
         }
+        own = [metric for metric in shown if metric[0] == "${AWS::StackName}"]
         self.assertIn(f"{len(own)} metrics of its own", page)
+        self.assertIn(f"this one shows {len(shown)}", page)
 
     def test_the_tools_find_nothing_wrong(self):
         tools = ROOT / ".tools"
