@@ -56,12 +56,8 @@ impl<'a> Fields<'a> {
 
     /// An id that must be there and that becomes part of a key.
     pub fn id(&mut self, name: &str, max_bytes: usize) -> Result<String, BodyError> {
-        let id = self.required(name)?;
-        if id.len() > max_bytes {
-            Err(self.error(name, format!("at most {max_bytes} bytes")))
-        } else {
-            Ok(id)
-        }
+        let id = self.optional_id(name, max_bytes)?.filter(|id| !id.is_empty());
+        id.ok_or_else(|| self.error(name, "a string that is not empty"))
     }
 
     /// An id that may be absent, `null` or empty; `Some("")` says that it was sent empty.
