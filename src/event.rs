@@ -57,7 +57,7 @@ pub struct Event {
 impl Event {
     /// Reads the body of a command that is kept; `None` where this one is not: it speaks of a topic, or of the members
     /// of an AVChatRoom.
-    pub fn parse(command: Kept, body: &[u8], origin: &Origin) -> Result<Option<Self>, BodyError> {
+    pub fn parse(command: Kept, body: &[u8], origin: &Origin<'_>) -> Result<Option<Self>, BodyError> {
         let mut fields = Fields::parse(body)?;
         if fields.required("CallbackCommand")? != command.name() {
             return Err(BodyError::OtherCommand);
@@ -100,7 +100,7 @@ fn is_kept(command: Kept, group_type: Option<&str>) -> bool {
 
 /// EventTime is a number in real bodies, a string of digits in the vendor's samples, absent in old ones. If absent,
 /// RequestTime is used, then the time of receipt.
-fn event_time(fields: &mut Fields<'_>, origin: &Origin) -> Result<EventTime, BodyError> {
+fn event_time(fields: &mut Fields<'_>, origin: &Origin<'_>) -> Result<EventTime, BodyError> {
     let latest = EventTime::from(origin.received_at + MAX_AHEAD);
     let Some(raw) = fields.take("EventTime") else {
         let sent_at = origin.request_time.map(EventTime::from).filter(|time| *time <= latest);

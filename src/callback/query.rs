@@ -125,33 +125,28 @@ pub struct RequestTime<'a> {
 }
 
 /// How a callback came: what its URL says about it, and when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
     /// The application, checked to be ours.
     pub sdk_app_id: u64,
-    /// The end user's address.
-    pub client_ip: Option<String>,
-    /// The end user's platform.
-    pub opt_platform: Option<String>,
-    /// Chat's id of the request.
-    pub request_id: Option<String>,
+    /// The parameters of the URL.
+    pub query: &'a Query<'a>,
     /// When Chat sent it, to the second.
     pub request_time: Option<SystemTime>,
     /// When it first arrived here.
     pub received_at: SystemTime,
 }
 
-impl Origin {
-    /// Takes over what the URL says, for a request that is addressed to `sdk_app_id`.
-    pub fn new(query: &Query<'_>, sdk_app_id: u64, received_at: SystemTime) -> Result<Self, ParameterError> {
-        Ok(Self {
-            sdk_app_id,
-            client_ip: query.client_ip().map(str::to_owned),
-            opt_platform: query.opt_platform().map(str::to_owned),
-            request_id: query.request_id().map(str::to_owned),
-            request_time: query.request_time()?.map(|time| from_millis(time.seconds.saturating_mul(1000))),
-            received_at,
-        })
+impl<'a> Origin<'a> {
+    /// Takes a request that is addressed to `sdk_app_id`.
+    pub fn new(
+        query: &'a Query<'a>,
+        sdk_app_id: u64,
+        received_at: SystemTime,
+    ) -> Result<Self, ParameterError> {
+        let request_time = query.request_time()?;
+        let request_time = request_time.map(|time| from_millis(time.seconds.saturating_mul(1000)));
+        Ok(Self { sdk_app_id, query, request_time, received_at })
     }
 }
 

@@ -9,7 +9,7 @@ pub fn read(
     event: &mut Event,
     mut fields: Fields<'_>,
     group_type: Option<String>,
-    (time, origin): (EventTime, &Origin),
+    (time, origin): (EventTime, &Origin<'_>),
 ) -> Result<(), BodyError> {
     let listed = members::read_joined(&mut fields, "MemberList", &Attributes::new(), time)?;
     if group_type.as_deref() != Some(AV_CHAT_ROOM) {
@@ -34,12 +34,12 @@ pub fn read(
 }
 
 /// Who created the group, and how the event came.
-fn details(origin: &Origin, operator_account: Option<String>) -> Attributes {
+fn details(origin: &Origin<'_>, operator_account: Option<String>) -> Attributes {
     let texts = [
-        ("operator_account", operator_account.as_ref()),
-        ("client_ip", origin.client_ip.as_ref()),
-        ("opt_platform", origin.opt_platform.as_ref()),
-        ("request_id", origin.request_id.as_ref()),
+        ("operator_account", operator_account.as_deref()),
+        ("client_ip", origin.query.client_ip()),
+        ("opt_platform", origin.query.opt_platform()),
+        ("request_id", origin.query.request_id()),
     ];
     let mut details: Attributes =
         texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), extra::text(value?)))).collect();

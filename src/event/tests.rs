@@ -1,21 +1,19 @@
 //! Bodies as they occur on the wire, and bodies that are really wrong.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::*;
+use crate::callback::Query;
 use crate::time::from_millis;
 
 const NOW: u64 = 1_700_000_000_000;
 
-fn origin() -> Origin {
-    Origin {
-        sdk_app_id: 1_400_000_001,
-        client_ip: Some("203.0.113.7".to_owned()),
-        opt_platform: None,
-        request_id: None,
-        request_time: None,
-        received_at: from_millis(NOW),
-    }
+static QUERY: LazyLock<Query<'static>> = LazyLock::new(|| Query::parse("ClientIP=203.0.113.7"));
+
+fn origin() -> Origin<'static> {
+    Origin::new(&QUERY, 1_400_000_001, from_millis(NOW)).unwrap()
 }
 
 /// A body of this command, with these fields.
@@ -95,7 +93,7 @@ fn a_group_can_have_no_owner_and_no_members() {
 
 #[test]
 fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
-    let time = |value: Value, origin: &Origin| {
+    let time = |value: Value, origin: &Origin<'_>| {
         let body = body(Kept::AfterGroupDestroyed, json!({ "EventTime": value })).to_string();
         Event::parse(Kept::AfterGroupDestroyed, body.as_bytes(), origin).unwrap().unwrap().group.gone_at
     };

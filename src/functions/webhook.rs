@@ -57,10 +57,9 @@ pub struct Behind {
 
 /// A callback whose sender is accepted.
 struct Callback<'a> {
-    query: &'a Query<'a>,
     command: Command,
     sender: Sender,
-    origin: Origin,
+    origin: Origin<'a>,
     body: &'a [u8],
     /// The start of the handler, from which all budgets are counted.
     start: Instant,
@@ -128,7 +127,7 @@ impl Webhook {
         }
         let command = query.command()?;
         let origin = Origin::new(query, self.sdk_app_id, now)?;
-        Ok(Callback { query, command, sender, origin, body, start })
+        Ok(Callback { command, sender, origin, body, start })
     }
 
     async fn handle(&self, callback: &Callback<'_>) -> Handled {
@@ -259,7 +258,7 @@ impl Callback<'_> {
         Message {
             pending,
             unsigned: self.sender == Sender::Anonymous,
-            ..Message::new(self.origin.received_at, self.query.without(&["Sign"]), self.body)
+            ..Message::new(self.origin.received_at, self.origin.query.without(&["Sign"]), self.body)
         }
     }
 
@@ -269,7 +268,7 @@ impl Callback<'_> {
             Sender::Genuine => &[],
             Sender::Anonymous => &["Sign", "RequestTime"],
         };
-        self.query.without(unchecked)
+        self.origin.query.without(unchecked)
     }
 }
 

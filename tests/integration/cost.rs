@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::operation::batch_execute_statement::{
 };
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use chat_groups::{Event, Kept, Origin, Store, from_millis};
+use chat_groups::{Event, Kept, Origin, Query, Store, from_millis};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -73,14 +73,8 @@ async fn bills(events: &[(Kept, Value)]) -> Vec<Bill> {
     let meter = Meter::default();
     let config = table.client().config().to_builder().interceptor(meter.clone()).build();
     let store = Store::new(aws_sdk_dynamodb::Client::from_conf(config), "groups".to_owned());
-    let origin = Origin {
-        sdk_app_id: SDK_APP_ID,
-        client_ip: Some("203.0.113.7".to_owned()),
-        opt_platform: Some("RESTAPI".to_owned()),
-        request_id: Some("3847361294-144115212345678901-0".to_owned()),
-        request_time: None,
-        received_at: from_millis(1),
-    };
+    let query = Query::parse("");
+    let origin = Origin::new(&query, SDK_APP_ID, from_millis(1)).unwrap();
     let mut bills = Vec::new();
     for (command, body) in events {
         let mut body = body.clone();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::{Event, Kept, Origin, from_millis, text_of};
+use chat_groups::{Event, Kept, Origin, Query, from_millis, text_of};
 use chat_groups_dev::bodies::Group;
 use chat_groups_dev::model::seen;
 use serde_json::{Value, json};
@@ -336,14 +336,8 @@ async fn a_destroyed_group_of_6000_members_is_answered_in_time_and_swept() {
     let accounts = accounts(6000);
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
     let created = told.created(5, "ana", &accounts);
-    let origin = Origin {
-        sdk_app_id: SDK_APP_ID,
-        client_ip: None,
-        opt_platform: None,
-        request_id: None,
-        request_time: None,
-        received_at: from_millis(5),
-    };
+    let query = Query::parse("");
+    let origin = Origin::new(&query, SDK_APP_ID, from_millis(5)).unwrap();
     let event =
         Event::parse(Kept::AfterCreateGroup, created.to_string().as_bytes(), &origin).unwrap().unwrap();
     table.store().apply(&event, soon()).await.unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat_groups::{Effect, Event, EventTime, Kept, Origin, Store, from_millis};
+use chat_groups::{Effect, Event, EventTime, Kept, Origin, Query, Store, from_millis};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -21,14 +21,8 @@ fn sized(event_time: u64, count: usize) -> Value {
 }
 
 fn event(body: &Value) -> Event {
-    let origin = Origin {
-        sdk_app_id: SDK_APP_ID,
-        client_ip: None,
-        opt_platform: None,
-        request_id: None,
-        request_time: None,
-        received_at: from_millis(NOW * 1000),
-    };
+    let query = Query::parse("");
+    let origin = Origin::new(&query, SDK_APP_ID, from_millis(NOW * 1000)).unwrap();
     Event::parse(Kept::AfterCreateGroup, body.to_string().as_bytes(), &origin).unwrap().unwrap()
 }
 
