@@ -14,3 +14,17 @@ pub mod samples;
 pub mod secrets;
 pub mod show;
 pub mod table;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// How a program ends: with success, or with an error that it prints.
+pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chat_groups::causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}

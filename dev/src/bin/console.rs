@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Timeouts, causes};
+use chat_groups::{Aws, AwsSettings, Timeouts};
 use chat_groups_dev::page::{Page, Table};
 use tokio::net::TcpListener;
 
@@ -14,13 +14,7 @@ const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: 
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    chat_groups_dev::exit(run().await)
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {

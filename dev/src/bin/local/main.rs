@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings, causes};
+use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings};
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
 use chat_groups_dev::reader::Reader;
 use chat_groups_dev::{samples, show, table as database};
@@ -37,13 +37,7 @@ const DEFAULTS: [(&str, &str); 7] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    chat_groups_dev::exit(run().await)
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
