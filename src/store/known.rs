@@ -57,3 +57,25 @@ impl Known {
         self.0.iter().filter(is_left).map(|(_, item)| item).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::GroupKey;
+    use crate::store::ItemKey;
+    use crate::time::EventTime;
+
+    #[test]
+    fn what_is_said_of_a_members_earlier_life_is_no_news() {
+        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
+        let there = |millis| Facts::there(EventTime::from_millis(millis), Attributes::new());
+        let group = ItemKey { group: &key, account: None }.write(&there(10), None);
+        let known = Known(HashMap::from([(GROUP_SK.to_owned(), group)]));
+        let members =
+            [("early", 9), ("ana", 10), ("ben", 11)].map(|(name, time)| (name.to_owned(), there(time)));
+        let event = Event { key, group: there(10), members: members.into() };
+        let news = known.news(event);
+        assert!(news.group.is_empty());
+        assert_eq!(news.members.into_keys().collect::<Vec<_>>(), ["ana", "ben"]);
+    }
+}

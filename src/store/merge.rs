@@ -241,5 +241,33 @@ mod tests {
         assert_eq!(merge(&known, &group(5, "a")), outdated(false));
         assert_eq!(merge(&group(5, "a"), &group(5, "a")), Merged::Known);
         assert_eq!(merge(&all([&group(5, "a"), &destroyed(8)]), &group(5, "a")), outdated(true));
+        // A later creation, but not later than the destruction: no new life.
+        let ended = all([&group(5, "a"), &destroyed(8)]);
+        assert!(matches!(merge(&ended, &group(7, "b")), Merged::News { is_new_life: false, .. }));
+    }
+
+    #[test]
+    fn an_item_is_of_an_earlier_life_until_the_destruction_and_before_the_creation() {
+        let (mut ended, mut begun) = (destroyed(8), group(8, "a"));
+        (ended.event_time, begun.gone_at) = (Some(at(5)), None);
+        let is_earlier = |time| {
+            let member = Facts::there(at(time), Attributes::new());
+            [&ended, &begun].map(|group| is_of_earlier_life(&member, group))
+        };
+        assert_eq!([is_earlier(7), is_earlier(8), is_earlier(9)], [[true; 2], [true, false], [false; 2]]);
+        assert!(!is_of_earlier_life(&Facts::default(), &ended));
+    }
+
+    #[test]
+    fn details_are_those_of_the_newest_creation_and_of_the_first_to_arrive_at_the_same_time() {
+        let created = |time, by: &str| {
+            let details = [("operator_account".to_owned(), crate::event::text(by))];
+            Facts::there(at(time), details.into())
+        };
+        let (early, first, second) = (created(4, "early"), created(5, "first"), created(5, "second"));
+        for known in [[&early, &first, &second], [&first, &early, &second], [&first, &second, &early]] {
+            let merged = known.into_iter().fold(Facts::default(), |known, said| join(&known, said));
+            assert_eq!(merged.details, first.details);
+        }
     }
 }
