@@ -44,13 +44,16 @@ impl Store {
         let (mut refused, mut backoff) = (Vec::new(), Backoff::default());
         loop {
             let codes = self.execute(&pending, deadline).await?;
-            let mut again = Vec::new();
+            let (mut again, mut reason) = (Vec::new(), String::new());
             for ((write, statement), code) in pending.into_iter().zip(codes) {
                 match code {
                     None => {}
                     // Perhaps by our own write, whose answer was lost.
                     Some(ErrorCode::DuplicateItem) => refused.push(write),
-                    Some(code) if is_passing(&code) => again.push((write, statement)),
+                    Some(code) if is_passing(&code) => {
+                        again.push((write, statement));
+                        code.as_str().clone_into(&mut reason);
+                    }
                     Some(code) => return Err(StoreError::Refused(code.as_str().to_owned())),
                 }
             }
@@ -59,6 +62,9 @@ impl Store {
             }
             pending = again;
             backoff.wait(deadline).await;
+            if Instant::now() >= deadline {
+                return Err(StoreError::Refused(reason));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_groups::{Outcome, Redrive, Webhook};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -235,6 +236,20 @@ async fn a_broken_table_costs_at_most_a_detour_through_the_queue() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_wait_between_two_attempts_takes_nothing_of_the_queues_time() {
+    let answers = join_all((0..8).map(async |_| {
+        let setting = Setting::start(&always(BATCH_THROTTLED), &FINE).await;
+        setting.answer(&body("g", 5, &["a", "b"])).await
+    }));
+    for (answered, took) in answers.await {
+        let error = answered.record.error.as_deref().unwrap_or_default();
+        assert!(error.ends_with("refused a statement: ProvisionedThroughputExceeded"), "{answered:?}");
+        // The table's 0.9 s, and what the queue takes.
+        assert!(took < Duration::from_millis(1150), "{took:?}");
+    }
 }
 
 #[tokio::test]
