@@ -1,36 +1,35 @@
 //! Chat's REST API, as much of it as tells which groups there are and who is in them.
 //!
-//! Every call waits for its share of the quota. One that fails transiently is repeated, with backoff, until the
-//! caller's deadline. The request's URL holds the UserSig: no error and no log line shows it.
+//! Every call waits for its share of the quota. One that fails transiently is repeated, with backoff, until its budget or
+//! the caller's time is over. The request's URL holds the UserSig: no error and no log line shows it.
 
 mod answer;
 mod command;
 mod error;
 mod pages;
 mod rate;
-mod settings;
 mod usersig;
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::http::HttpClient;
 use crate::retry::Backoff;
+use crate::time::to_seconds;
 
-pub use answer::{Answer, GroupInfo, GroupInfos, GroupList, Member, Roster};
-use answer::{Fields, MemberPage};
+pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
+use answer::{Fields, MemberPage, each};
 pub use command::Command;
-pub use error::{ChatError, Class, Reason, Refusal};
+pub use error::{ChatError, Class, Reason};
 pub use pages::Paging;
-use pages::{Parts, Place};
+use pages::{Place, earliest, in_parts};
 use rate::TokenBucket;
-pub use settings::{ChatSettings, Limits};
 pub use usersig::SecretKey;
-use usersig::Signer;
 
 /// The most groups in one page of the list.
 pub const GROUPS_MAX: u32 = 10_000;
@@ -50,17 +49,57 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
-/// The fields of a group that are asked for.
-const INFO_FIELDS: [&str; 8] =
-    ["Type", "Name", "Introduction", "Notification", "FaceUrl", "Owner_Account", "CreateTime", "MemberNum"];
+/// How long a UserSig is valid (the vendor's advice), and how long before its end it is replaced.
+const USER_SIG_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+const USER_SIG_MARGIN: Duration = Duration::from_secs(600);
 
-/// A client for Chat's REST API. It may be used by many tasks at once.
-#[derive(Debug)]
+/// Who asks, where, and how fast.
+#[derive(Debug, Clone)]
+pub struct ChatSettings {
+    /// The base URL of the data centre.
+    pub api_url: String,
+    /// The application.
+    pub sdk_app_id: u64,
+    /// The UserID of an App admin.
+    pub admin_account: String,
+    /// How fast, and how long.
+    pub limits: Limits,
+}
+
+/// How fast Chat may be asked, and how long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The time between two pages of the list of groups.
+    pub list_interval: Duration,
+    /// The time between two other calls.
+    pub call_interval: Duration,
+    /// The time limit of one attempt.
+    pub attempt_timeout: Duration,
+    /// What one request may take with all of its attempts. Waiting for its turn costs it nothing.
+    pub request_budget: Duration,
+}
+
+impl Limits {
+    /// The vendor's limits, and a share of the quota that the application uses for its own calls too.
+    pub fn new(requests_per_second: NonZeroU32) -> Self {
+        Self {
+            // One a second is allowed; the rest is for requests that are not equally long on their way.
+            list_interval: Duration::from_millis(1100),
+            call_interval: Duration::from_secs(1) / requests_per_second.get(),
+            // The vendor asks for more than three seconds.
+            attempt_timeout: Duration::from_secs(10),
+            request_budget: Duration::from_secs(40),
+        }
+    }
+}
+
+/// A client for Chat's REST API. It may be used by many tasks at once; each call ends by the `end` that it is given.
 pub struct ChatApi {
+    settings: ChatSettings,
+    secret_key: SecretKey,
+    /// The UserSig in use, and since when.
+    user_sig: Mutex<Option<(SystemTime, String)>>,
     http: HttpClient,
-    base_url: String,
-    signer: Signer,
-    request_timeout: Duration,
     lists: TokenBucket,
     others: TokenBucket,
     /// The size of the list's pages, once an answer was too large.
@@ -70,15 +109,14 @@ pub struct ChatApi {
 
 impl ChatApi {
     /// Makes a client; nothing is asked yet.
-    pub fn new(settings: ChatSettings, http: HttpClient) -> Self {
-        let base_url = settings.api_url.trim_end_matches('/').to_owned();
+    pub fn new(settings: ChatSettings, secret_key: SecretKey, http: HttpClient) -> Self {
         Self {
-            http,
-            base_url,
-            signer: Signer::new(settings.sdk_app_id, settings.admin_account, settings.secret_key),
-            request_timeout: settings.limits.request_timeout,
             lists: TokenBucket::new(settings.limits.list_interval),
             others: TokenBucket::new(settings.limits.call_interval),
+            settings,
+            secret_key,
+            user_sig: Mutex::default(),
+            http,
             list_limit: AtomicU32::new(GROUPS_MAX),
             calls: Default::default(),
         }
@@ -90,51 +128,54 @@ impl ChatApi {
     }
 
     /// A page of the application's groups from `next` on, 0 for the first. It may be shorter than `limit`.
-    pub async fn groups(
-        &self,
-        next: u64,
-        limit: u32,
-        deadline: Instant,
-    ) -> Result<Answer<GroupList>, ChatError> {
+    pub async fn groups(&self, next: u64, limit: u32, end: Instant) -> Result<Answer<GroupList>, ChatError> {
         let mut limit = limit.clamp(1, self.list_limit.load(Ordering::Relaxed));
         loop {
             let question = json!({ "Limit": limit, "Next": next });
-            match self.ask(Command::GroupList, &question, deadline).await {
+            let read = |fields: &mut Fields| GroupList::read(fields, next);
+            match self.ask(Command::GroupList, &question, end, read).await {
                 Err(error) if error.class() == Class::TooLarge && limit > 1 => {
                     limit /= 2;
                     self.list_limit.fetch_min(limit, Ordering::Relaxed);
                 }
-                answer => return answer.and_then(|answer| read_list(answer, next)),
+                answer => return answer,
             }
         }
     }
 
-    /// What each of these groups is like, by its id, with those custom fields that are named. Each of the ids has a
-    /// result.
+    /// What each of these groups is like, by its id, with those custom fields that are named, else with all of them.
+    /// Each of the ids has a result. One whose own error is transient was asked about twice.
     pub async fn group_infos(
         &self,
         group_ids: &[&str],
-        custom_fields: &[&str],
-        deadline: Instant,
-    ) -> Result<Answer<GroupInfos>, ChatError> {
-        let mut filter = json!({ "GroupBaseInfoFilter": INFO_FIELDS });
-        if !custom_fields.is_empty() {
-            filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
-        }
-        let (mut infos, mut asked_at) = (GroupInfos::new(), None);
-        let mut parts = Parts::new(group_ids, INFOS_MAX);
-        while let Some(part) = parts.take() {
-            let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
-            match self.ask(Command::GroupInfo, &question, deadline).await {
-                Err(error) if error.class() == Class::TooLarge && parts.split(part) => {}
-                answer => {
-                    let mut answer = answer?;
-                    asked_at = earliest(asked_at, answer.asked_at);
-                    read_infos(&mut infos, part, &mut answer.value)?;
-                }
+        custom_fields: Option<&[&str]>,
+        end: Instant,
+    ) -> Result<Answer<Results<GroupInfo>>, ChatError> {
+        let ask_for = async |part: &[&str], custom_fields: Option<&[&str]>| {
+            let mut filter = json!({ "GroupBaseInfoFilter": GroupInfo::fields() });
+            if let Some(custom_fields) = custom_fields {
+                filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
             }
+            let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
+            let list = (Command::GroupInfo, "GroupInfo", "GroupId");
+            let read = |fields: &mut Fields| each(fields, list, part, GroupInfo::read);
+            self.ask(Command::GroupInfo, &question, end, read).await
+        };
+        let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
+            // Perhaps a custom field was taken away from the application.
+            Err(error) if error.class() == Class::Other && custom_fields.is_some() => {
+                ask_for(part, None).await
+            }
+            answer => answer,
+        };
+        let mut infos = in_parts(group_ids, INFOS_MAX, ask).await?;
+        let is_transient = |id: &&str| matches!(&infos.value[*id], Err(error) if error.is_transient());
+        let again: Vec<&str> = group_ids.iter().copied().filter(is_transient).collect();
+        if !again.is_empty() {
+            sleep_until(end.min(Instant::now() + FIRST_PAUSE)).await;
+            infos.value.extend(in_parts(&again, INFOS_MAX, ask).await?.value);
         }
-        Ok(Answer { asked_at: asked_at.unwrap_or_else(SystemTime::now), value: infos })
+        Ok(infos)
     }
 
     /// The members of a group; Chat refuses to list those of an AVChatRoom.
@@ -142,13 +183,13 @@ impl ChatApi {
         &self,
         group_id: &str,
         paging: Paging,
-        deadline: Instant,
+        end: Instant,
     ) -> Result<Answer<Roster>, ChatError> {
         let command = Command::MemberInfo;
-        let (mut roster, mut asked_at) = (Roster::default(), None);
+        let (mut roster, mut asked_at) = (Roster { is_steady: true, ..Roster::default() }, None);
         let mut place = Place::first(paging, MEMBERS_MAX);
         loop {
-            let mut page = match self.ask(command, &place.question(group_id), deadline).await {
+            let page = match self.ask(command, &place.question(group_id), end, MemberPage::read).await {
                 Err(error) if error.class() == Class::TooLarge && place.limit > 1 => {
                     place.limit /= 2;
                     continue;
@@ -156,78 +197,79 @@ impl ChatApi {
                 answer => answer?,
             };
             asked_at = earliest(asked_at, page.asked_at);
-            let page = MemberPage::read(&mut page.value).map_err(|reason| ChatError { command, reason })?;
-            let more = place.advance(&page).map_err(|reason| ChatError { command, reason })?;
-            roster.member_num = page.member_num;
-            roster.members.extend(page.members);
+            let more = place.advance(&page.value).map_err(|reason| ChatError { command, reason })?;
+            roster.member_num = roster.member_num.max(page.value.member_num);
+            roster.members.extend(page.value.members);
             if !more {
-                return Ok(Answer { asked_at: asked_at.unwrap_or_else(SystemTime::now), value: roster });
+                return Ok(Answer { asked_at: asked_at.unwrap_or(page.asked_at), value: roster });
             }
+            roster.is_steady = false;
         }
     }
 
-    /// The roles that accounts have in a group, by account: `NotMember` for those outside. Of an account without an
-    /// entry Chat said nothing.
+    /// The roles that accounts have in a group, by account: `NotMember` for those outside. Each account has a result.
     pub async fn roles(
         &self,
         group_id: &str,
         accounts: &[&str],
-        deadline: Instant,
-    ) -> Result<Answer<BTreeMap<String, String>>, ChatError> {
-        let command = Command::Role;
-        let (mut roles, mut asked_at) = (BTreeMap::new(), None);
-        let mut parts = Parts::new(accounts, ROLES_MAX);
-        while let Some(part) = parts.take() {
+        end: Instant,
+    ) -> Result<Answer<Results<String>>, ChatError> {
+        let ask = async |part: &[&str]| {
             let question = json!({ "GroupId": group_id, "User_Account": part });
-            let mut answer = match self.ask(command, &question, deadline).await {
-                Err(error) if error.class() == Class::TooLarge && parts.split(part) => continue,
-                answer => answer?,
-            };
-            asked_at = earliest(asked_at, answer.asked_at);
-            let read = answer::roles(&mut answer.value).map_err(|reason| ChatError { command, reason })?;
-            roles.extend(read.into_iter().filter(|(account, _)| part.contains(&account.as_str())));
-        }
-        Ok(Answer { asked_at: asked_at.unwrap_or_else(SystemTime::now), value: roles })
+            let list = (Command::Role, "UserIdList", "Member_Account");
+            let read = |fields: &mut Fields| each(fields, list, part, |entry| entry.required("Role"));
+            self.ask(Command::Role, &question, end, read).await
+        };
+        in_parts(accounts, ROLES_MAX, ask).await
     }
 
     /// Asks until there is an answer, an error that no repeat can mend, or no time left.
-    async fn ask(
+    async fn ask<T>(
         &self,
         command: Command,
         question: &Value,
-        deadline: Instant,
-    ) -> Result<Answer<Fields>, ChatError> {
+        end: Instant,
+        read: impl Fn(&mut Fields) -> Result<T, Reason>,
+    ) -> Result<Answer<T>, ChatError> {
         let bucket = if command == Command::GroupList { &self.lists } else { &self.others };
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
-        let mut error = ChatError { command, reason: Reason::TimedOut };
-        while bucket.take(deadline).await {
-            error = match self.attempt(command, question, deadline).await {
+        let (mut left, mut reason) = (self.settings.limits.request_budget, Reason::TimedOut);
+        while !left.is_zero() && bucket.take(end).await {
+            let start = Instant::now();
+            let deadline = end.min(start + left);
+            reason = match self.attempt(command, question, deadline, &read).await {
                 Ok(answer) => return Ok(answer),
-                Err(reason) => ChatError { command, reason },
+                Err(reason) => reason,
             };
-            match error.class() {
-                Class::Again => backoff.wait(deadline).await,
-                // For all tasks: the quota is one.
-                Class::TooFrequent => bucket.pause(pause.next()),
+            let wait = match reason.class() {
+                Class::Again => backoff.next(),
+                Class::TooFrequent => pause.next(),
                 _ => break,
+            };
+            if reason.class() == Class::TooFrequent {
+                // For all tasks: the quota is one.
+                bucket.pause(wait);
             }
+            sleep_until(deadline.min(Instant::now() + wait)).await;
+            left = left.saturating_sub(start.elapsed());
         }
-        Err(error)
+        Err(ChatError { command, reason })
     }
 
-    async fn attempt(
+    async fn attempt<T>(
         &self,
         command: Command,
         question: &Value,
         deadline: Instant,
-    ) -> Result<Answer<Fields>, Reason> {
+        read: impl Fn(&mut Fields) -> Result<T, Reason>,
+    ) -> Result<Answer<T>, Reason> {
         self.calls[command as usize].fetch_add(1, Ordering::Relaxed);
-        let user_sig = self.signer.user_sig(SystemTime::now());
-        let deadline = deadline.min(Instant::now() + self.request_timeout);
+        let user_sig = self.user_sig(SystemTime::now());
+        let deadline = deadline.min(Instant::now() + self.settings.limits.attempt_timeout);
         let answer = timeout_at(deadline, self.post(&self.url(command, &user_sig), question)).await;
         let Answer { asked_at, value: body } = answer.map_err(|_| Reason::TimedOut)??;
-        Ok(Answer { asked_at, value: Fields::parse(&body, &user_sig)? })
+        Ok(Answer { asked_at, value: read(&mut Fields::parse(&body, &user_sig)?)? })
     }
 
     async fn post(&self, url: &str, question: &Value) -> Result<Answer<Vec<u8>>, Reason> {
@@ -245,45 +287,60 @@ impl ChatApi {
     }
 
     fn url(&self, command: Command, user_sig: &str) -> String {
+        let ChatSettings { api_url, sdk_app_id, admin_account, .. } = &self.settings;
         let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("sdkappid", &self.signer.sdk_app_id().to_string())
-            .append_pair("identifier", self.signer.identifier())
+            .append_pair("sdkappid", &sdk_app_id.to_string())
+            .append_pair("identifier", admin_account)
             .append_pair("usersig", user_sig)
             .append_pair("random", &fastrand::u32(..).to_string())
             .append_pair("contenttype", "json")
             .finish();
-        format!("{}/v4/group_open_http_svc/{command}?{query}", self.base_url)
+        format!("{}/v4/group_open_http_svc/{command}?{query}", api_url.trim_end_matches('/'))
     }
-}
 
-/// The moment of the first of several questions.
-fn earliest(first: Option<SystemTime>, next: SystemTime) -> Option<SystemTime> {
-    Some(first.map_or(next, |first| first.min(next)))
-}
-
-fn read_list(mut answer: Answer<Fields>, asked: u64) -> Result<Answer<GroupList>, ChatError> {
-    let list =
-        GroupList::read(&mut answer.value).and_then(|list| match list.next != 0 && list.next == asked {
-            true => Err(Reason::unreadable("Next", "a place after the last one")),
-            false => Ok(list),
-        });
-    let value = list.map_err(|reason| ChatError { command: Command::GroupList, reason })?;
-    Ok(Answer { asked_at: answer.asked_at, value })
-}
-
-/// Adds what an answer says of a part of the groups; those that it leaves out are unreadable.
-fn read_infos(infos: &mut GroupInfos, part: &[&str], answer: &mut Fields) -> Result<(), ChatError> {
-    let error = |reason| ChatError { command: Command::GroupInfo, reason };
-    for mut entry in answer.entries("GroupInfo").map_err(error)? {
-        if let Ok(group_id) = entry.required("GroupId")
-            && part.contains(&group_id.as_str())
+    /// The UserSig to use at this time: one serves until shortly before it expires.
+    fn user_sig(&self, now: SystemTime) -> String {
+        let mut current = self.user_sig.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not if the clock was set back: Chat may refuse a time that lies ahead.
+        let is_fresh = |signed_at| {
+            now.duration_since(signed_at).is_ok_and(|age| age < USER_SIG_VALIDITY - USER_SIG_MARGIN)
+        };
+        if let Some((signed_at, user_sig)) = &*current
+            && is_fresh(*signed_at)
         {
-            infos.insert(group_id, GroupInfo::read(&mut entry).map_err(error));
+            return user_sig.clone();
         }
+        let ChatSettings { sdk_app_id, admin_account, .. } = &self.settings;
+        let times = (to_seconds(now), USER_SIG_VALIDITY.as_secs());
+        let user_sig = self.secret_key.user_sig(*sdk_app_id, admin_account, times);
+        current.insert((now, user_sig)).1.clone()
     }
-    for group_id in part {
-        let missing = || Err(error(Reason::unreadable("GroupInfo", "an entry for each group")));
-        infos.entry((*group_id).to_owned()).or_insert_with(missing);
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::aws::Trust;
+
+    #[test]
+    fn a_user_sig_is_used_until_shortly_before_it_expires() {
+        let settings = ChatSettings {
+            api_url: String::new(),
+            sdk_app_id: 1_400_000_000,
+            admin_account: "admin".to_owned(),
+            limits: Limits::new(NonZeroU32::MIN),
+        };
+        let http = HttpClient::new(Trust::none(), Duration::from_secs(5));
+        let api = ChatApi::new(settings, SecretKey::new("key").unwrap(), http);
+        let signed_at = |seconds: u64| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds);
+            let claims = usersig::inflated(&api.user_sig(now));
+            assert_eq!(claims["TLS.expire"], 86_400);
+            claims["TLS.time"].as_u64().unwrap() - 1_700_000_000
+        };
+        assert_eq!([signed_at(0), signed_at(85_799), signed_at(85_800)], [0, 0, 85_800]);
+        // The clock was set back.
+        assert_eq!(signed_at(100), 100);
     }
-    Ok(())
 }

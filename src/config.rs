@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::aws::Trust;
 use crate::callback::{Token, Unsigned, Verifier, decimal};
-use crate::chat::SecretKey;
+use crate::chat::{ChatSettings, Limits, SecretKey};
 use crate::forward::ForwardUrl;
 use crate::http;
 
@@ -89,18 +89,12 @@ impl RedriveSettings {
 /// The settings of `reconcile`.
 #[derive(Debug, Clone)]
 pub struct ReconcileSettings {
-    /// `SDK_APP_ID`.
-    pub sdk_app_id: u64,
     /// `TABLE_NAME`.
     pub table_name: String,
-    /// `CHAT_API_URL`.
-    pub chat_api_url: String,
-    /// `CHAT_ADMIN_ACCOUNT`.
-    pub chat_admin_account: String,
+    /// `SDK_APP_ID`, `CHAT_API_URL`, `CHAT_ADMIN_ACCOUNT` and `CHAT_REQUESTS_PER_SECOND`.
+    pub chat: ChatSettings,
     /// `CHAT_SECRET_KEY` or `CHAT_SECRET_KEY_ID`.
-    pub chat_secret_key: KeySource,
-    /// `CHAT_REQUESTS_PER_SECOND`.
-    pub chat_requests_per_second: NonZeroU32,
+    pub secret_key: KeySource,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -120,18 +114,17 @@ impl ReconcileSettings {
         let rate = optional(env, "CHAT_REQUESTS_PER_SECOND", "a whole number from 1 on", |text| {
             u32::try_from(decimal(text)?).ok().and_then(NonZeroU32::new)
         })?;
+        let url = "the base URL of Chat's data centre: https, or http on loopback, without a query";
+        let admin = "the UserID of an App admin";
         Ok(Self {
-            sdk_app_id: sdk_app_id(env)?,
             table_name: table_name(env)?,
-            chat_api_url: required(
-                env,
-                "CHAT_API_URL",
-                "the base URL of Chat's data centre: https, or http on loopback, without a query",
-                base_url,
-            )?,
-            chat_admin_account: required(env, "CHAT_ADMIN_ACCOUNT", "the UserID of an App admin", any)?,
-            chat_secret_key: key_source(env)?,
-            chat_requests_per_second: rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND),
+            chat: ChatSettings {
+                sdk_app_id: sdk_app_id(env)?,
+                api_url: required(env, "CHAT_API_URL", url, base_url)?,
+                admin_account: required(env, "CHAT_ADMIN_ACCOUNT", admin, any)?,
+                limits: Limits::new(rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND)),
+            },
+            secret_key: key_source(env)?,
             aws: AwsSettings::from_env(env)?,
         })
     }
@@ -419,7 +412,7 @@ mod tests {
 
     #[test]
     fn the_secret_key_or_the_secret_that_holds_it_must_be_named() {
-        let source = |variables| read_reconcile(variables).map(|settings| settings.chat_secret_key);
+        let source = |variables| read_reconcile(variables).map(|settings| settings.secret_key);
         assert!(matches!(source(&[]), Ok(KeySource::Key(_))));
         let named = source(&[("CHAT_SECRET_KEY", ""), ("CHAT_SECRET_KEY_ID", "chat/key")]);
         assert!(matches!(named, Ok(KeySource::Secret(id)) if id == "chat/key"));
@@ -433,10 +426,10 @@ mod tests {
     fn the_share_of_the_quota_is_a_number_from_one_on() {
         let rate = |text| {
             read_reconcile(&[("CHAT_REQUESTS_PER_SECOND", text)])
-                .map(|settings| settings.chat_requests_per_second.get())
+                .map(|settings| settings.chat.limits.call_interval.as_millis())
                 .map_err(|error| error.variable)
         };
-        assert_eq!((rate(""), rate("1")), (Ok(20), Ok(1)));
+        assert_eq!((rate(""), rate("1")), (Ok(50), Ok(1000)));
         for text in ["0", "-1", "1.5", "4294967296"] {
             assert_eq!(rate(text), Err("CHAT_REQUESTS_PER_SECOND"), "{text}");
         }

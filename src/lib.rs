@@ -42,8 +42,8 @@ pub use event::{
 };
 pub use forward::{ForwardError, ForwardUrl, Forwarder};
 pub use functions::reconcile::{
-    self, Change, Correction, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report,
-    RequestError,
+    Change, Correction, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report,
+    RequestError, TimeLimit,
 };
 pub use functions::redrive::{Redrive, RedriveError};
 pub use functions::webhook::{Behind, Webhook};

@@ -2,12 +2,11 @@
 
 use std::error::Error as StdError;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use chat_groups::{Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, reconcile};
+use chat_groups::{Note, Reconcile, ReconcileRequest, ReconcileSettings, Reconciled, Report, TimeLimit};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use tokio::time::Instant;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -18,9 +17,11 @@ async fn main() -> ExitCode {
     };
     let reconcile = &reconcile;
     let handler = service_fn(async move |event: LambdaEvent<Value>| -> Result<Report, Error> {
-        let request = ReconcileRequest::parse(&event.payload)?;
         let time_left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let reconciled = reconcile.run(&request, stop_at(time_left), &log).await;
+        let reconciled = match ReconcileRequest::parse(&event.payload) {
+            Ok(request) => reconcile.run(&request, TimeLimit::within(time_left), &log).await,
+            Err(error) => Reconciled { error: Some(error.into()), ..Reconciled::default() },
+        };
         chat_groups::write(&reconciled.to_line(SystemTime::now()));
         reconciled.error.map_or(Ok(reconciled.report), |error| Err(chat_groups::causes(&error).into()))
     });
@@ -33,11 +34,6 @@ async fn main() -> ExitCode {
 async fn build() -> Result<Reconcile, Box<dyn StdError>> {
     let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
     Ok(Reconcile::from_settings(settings).await?)
-}
-
-/// Well before the time limit; of a short one, half is left.
-fn stop_at(time_left: Duration) -> Instant {
-    Instant::now() + time_left.saturating_sub(reconcile::MARGIN).max(time_left / 2)
 }
 
 fn log(note: &Note<'_>) {

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::error::{ChatError, Reason, Refusal};
+use super::command::Command;
+use super::error::{ChatError, Reason};
+use crate::event::{Name, map_name, name};
 
 /// What Chat says, and as of when.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,44 +33,44 @@ pub struct GroupList {
     pub total: Option<u64>,
 }
 
-/// What Chat knows of a group. A field that it did not send is `None`; an empty one is a value.
+/// What Chat knows of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupInfo {
-    /// Type: Work, Public, Meeting, AVChatRoom, Community or one to come.
-    pub group_type: Option<String>,
-    /// Name.
-    pub name: Option<String>,
-    /// Introduction.
-    pub introduction: Option<String>,
-    /// Notification.
-    pub notification: Option<String>,
-    /// FaceUrl.
-    pub face_url: Option<String>,
-    /// Owner_Account; empty where a group is without an owner.
-    pub owner_account: Option<String>,
+    /// The fields and the custom fields, under the names of the table. Those that are asked for by name are all there:
+    /// Chat may leave out an empty one.
+    pub values: BTreeMap<Name, String>,
     /// CreateTime, in seconds since the Unix epoch.
     pub create_time: Option<u64>,
     /// MemberNum.
     pub member_num: Option<u64>,
-    /// The custom fields of AppDefinedData.
-    pub user_defined: BTreeMap<String, String>,
 }
 
-/// What Chat knows of each group that it was asked about.
-pub type GroupInfos = BTreeMap<String, Result<GroupInfo, ChatError>>;
+/// Chat's names of a group's fields, and the table's.
+const FIELDS: [(&str, &str); 6] = [
+    ("Type", name::TYPE),
+    ("Name", name::NAME),
+    ("Introduction", name::INTRODUCTION),
+    ("Notification", name::NOTIFICATION),
+    ("FaceUrl", name::FACE_URL),
+    ("Owner_Account", name::OWNER_ACCOUNT),
+];
+
+/// The result for each name that was asked about.
+pub type Results<T> = BTreeMap<String, Result<T, ChatError>>;
 
 /// The members of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     /// The members by their account.
     pub members: BTreeMap<String, Member>,
-    /// MemberNum: how many members there were with the last page, if Chat says so.
+    /// The greatest MemberNum of its pages, if Chat says so.
     pub member_num: Option<u64>,
+    /// Whether it is one page. Several are no snapshot: while some come and go, another may be missed.
+    pub is_steady: bool,
 }
 
 impl Roster {
-    /// Whether it names as many members as there are. One that does may still miss a member, because pages are no
-    /// snapshot: another may have left meanwhile.
+    /// Whether it names as many members as there are.
     pub fn is_complete(&self) -> bool {
         match self.member_num {
             Some(member_num) => self.members.len() as u64 >= member_num,
@@ -81,8 +84,8 @@ impl Roster {
 pub struct Member {
     /// Role: Owner, Admin, Member or one to come.
     pub role: Option<String>,
-    /// NameCard.
-    pub name_card: Option<String>,
+    /// NameCard; empty if Chat leaves it out.
+    pub name_card: String,
 }
 
 /// A page of a group's members.
@@ -93,34 +96,51 @@ pub(super) struct MemberPage {
 }
 
 impl GroupList {
-    pub(super) fn read(fields: &mut Fields) -> Result<Self, Reason> {
-        let entries = fields.entries("GroupIdList")?;
-        Ok(Self {
-            ids: entries.into_iter().map(|mut entry| entry.required("GroupId")).collect::<Result<_, _>>()?,
+    /// Reads the page that begins at `asked`.
+    pub(super) fn read(fields: &mut Fields, asked: u64) -> Result<Self, Reason> {
+        let entries = fields.entries("GroupIdList")?.into_iter();
+        let list = Self {
+            ids: entries.map(|mut entry| entry.required("GroupId")).collect::<Result<_, _>>()?,
             next: fields.number("Next")?.unwrap_or_default(),
             total: fields.number("TotalCount")?,
-        })
+        };
+        match list.next != 0 && list.next == asked {
+            true => Err(Reason::unreadable("Next", "a place after the last one")),
+            false => Ok(list),
+        }
     }
 }
 
 impl GroupInfo {
+    /// The fields that are asked for by name.
+    pub(super) fn fields() -> impl Serialize {
+        [&FIELDS.map(|(field, _)| field)[..], &["CreateTime", "MemberNum"]].concat()
+    }
+
     pub(super) fn read(fields: &mut Fields) -> Result<Self, Reason> {
-        fields.check()?;
+        let mut values = BTreeMap::new();
+        for (field, name) in FIELDS {
+            let text = match name {
+                // Every group has one: an entry without it is not the whole answer, and what it lacks is not empty.
+                name::TYPE => fields.required(field)?,
+                _ => fields.text(field)?.unwrap_or_default(),
+            };
+            values.insert(name.into(), text);
+        }
+        for mut entry in fields.entries("AppDefinedData")? {
+            let name = name::user_defined(&map_name(entry.required("Key")?));
+            values.insert(name, entry.text("Value")?.unwrap_or_default());
+        }
         Ok(Self {
-            group_type: fields.text("Type")?,
-            name: fields.text("Name")?,
-            introduction: fields.text("Introduction")?,
-            notification: fields.text("Notification")?,
-            face_url: fields.text("FaceUrl")?,
-            owner_account: fields.text("Owner_Account")?,
+            values,
             create_time: fields.number("CreateTime")?,
             member_num: fields.number("MemberNum")?,
-            user_defined: fields
-                .entries("AppDefinedData")?
-                .into_iter()
-                .map(|mut entry| Ok((entry.required("Key")?, entry.text("Value")?.unwrap_or_default())))
-                .collect::<Result<_, Reason>>()?,
         })
+    }
+
+    /// Its type.
+    pub fn group_type(&self) -> &str {
+        self.values.get(name::TYPE).map(String::as_str).unwrap_or_default()
     }
 }
 
@@ -128,7 +148,8 @@ impl MemberPage {
     pub(super) fn read(fields: &mut Fields) -> Result<Self, Reason> {
         let entries = fields.entries("MemberList")?.into_iter();
         let member = |mut entry: Fields| {
-            let member = Member { role: entry.text("Role")?, name_card: entry.text("NameCard")? };
+            let name_card = entry.text("NameCard")?.unwrap_or_default();
+            let member = Member { role: entry.text("Role")?, name_card };
             Ok((entry.required("Member_Account")?, member))
         };
         Ok(Self {
@@ -139,16 +160,28 @@ impl MemberPage {
     }
 }
 
-/// Reads the roles in a group by account, `NotMember` included. An account without a role is left out.
-pub(super) fn roles(fields: &mut Fields) -> Result<BTreeMap<String, String>, Reason> {
-    let mut roles = BTreeMap::new();
-    for mut entry in fields.entries("UserIdList")? {
-        let account = entry.required("Member_Account")?;
-        if let Some(role) = entry.text("Role")?.filter(|role| !role.is_empty()) {
-            roles.insert(account, role);
+/// What a list of the answer says of each of these names. One that it leaves out has an error: nothing is guessed.
+pub(super) fn each<T>(
+    fields: &mut Fields,
+    (command, list, id): (Command, &'static str, &'static str),
+    names: &[&str],
+    read: impl Fn(&mut Fields) -> Result<T, Reason>,
+) -> Result<Results<T>, Reason> {
+    let error = |reason| ChatError { command, reason };
+    let mut results = Results::new();
+    for mut entry in fields.entries(list)? {
+        if let Ok(name) = entry.required(id)
+            && names.contains(&name.as_str())
+        {
+            let result = entry.check().and_then(|()| read(&mut entry));
+            results.insert(name, result.map_err(error));
         }
     }
-    Ok(roles)
+    for name in names {
+        let missing = || Err(error(Reason::unreadable(list, "an entry for each")));
+        results.entry((*name).to_owned()).or_insert_with(missing);
+    }
+    Ok(results)
 }
 
 /// The fields of one JSON object, taken out one by one.
@@ -184,7 +217,7 @@ impl Fields {
         if code == 0 && !failed {
             return Ok(());
         }
-        Err(Reason::Refused(Refusal::new(code, info.as_str().unwrap_or_default())))
+        Err(Reason::refused(code, info.as_str().unwrap_or_default()))
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -254,15 +287,18 @@ mod tests {
 
     #[test]
     fn numbers_may_be_strings_and_null_is_absent() {
-        let list = GroupList::read(&mut fields(json!({
-            "ActionStatus": "OK", "ErrorInfo": null, "More": [{}], "Next": "18446744073709551615",
-            "TotalCount": null, "GroupIdList": [{ "GroupId": "a", "Type": 1 }, { "GroupId": 7 }],
-        })));
+        let list = GroupList::read(
+            &mut fields(json!({
+                "ActionStatus": "OK", "ErrorInfo": null, "More": [{}], "Next": "18446744073709551615",
+                "TotalCount": null, "GroupIdList": [{ "GroupId": "a", "Type": 1 }, { "GroupId": 7 }],
+            })),
+            0,
+        );
         assert_eq!(
             list.unwrap(),
             GroupList { ids: vec!["a".into(), "7".into()], next: u64::MAX, total: None }
         );
-        let list = GroupList::read(&mut fields(json!({ "GroupIdList": null })));
+        let list = GroupList::read(&mut fields(json!({ "GroupIdList": null })), 0);
         assert_eq!(list.unwrap(), GroupList { ids: Vec::new(), next: 0, total: None });
     }
 
@@ -273,17 +309,30 @@ mod tests {
             "FaceUrl": "https://example.com/", "Owner_Account": "", "CreateTime": "1700000000", "MemberNum": 2,
             "AppDefinedData": [{ "Key": "k", "Value": "v\u{0}" }, { "Key": "empty", "Value": null }],
         })));
+        let values = [
+            ("type", "Public"),
+            ("name", ""),
+            ("introduction", ""),
+            ("notification", ""),
+            ("face_url", "https://example.com/"),
+            ("owner_account", ""),
+            ("user_defined.k", "v\u{0}"),
+            ("user_defined.empty", ""),
+        ];
         let expected = GroupInfo {
-            group_type: Some("Public".into()),
-            name: Some(String::new()),
-            face_url: Some("https://example.com/".into()),
-            owner_account: Some(String::new()),
+            values: values.map(|(name, value)| (name.into(), value.to_owned())).into(),
             create_time: Some(1_700_000_000),
             member_num: Some(2),
-            user_defined: [("k".into(), "v\u{0}".into()), ("empty".into(), String::new())].into(),
-            ..GroupInfo::default()
         };
         assert_eq!(info.unwrap(), expected);
+    }
+
+    #[test]
+    fn an_entry_without_a_type_is_not_the_whole_answer() {
+        for entry in [json!({ "GroupId": "a", "Name": "n" }), json!({ "GroupId": "a", "Type": "" })] {
+            let error = GroupInfo::read(&mut fields(entry)).unwrap_err();
+            assert_eq!(error.to_string(), "Type: expected a string that is not empty");
+        }
     }
 
     #[test]
@@ -300,7 +349,7 @@ mod tests {
         let role = "MemberList[1].Role: expected a string of UTF-8";
         assert_eq!(member(json!({ "Member_Account": "b", "Role": {} })), role);
         for number in [json!(-1), json!(1.5), json!("one"), json!([])] {
-            let error = GroupList::read(&mut fields(json!({ "Next": number }))).unwrap_err();
+            let error = GroupList::read(&mut fields(json!({ "Next": number })), 0).unwrap_err();
             assert_eq!(error.to_string(), "Next: expected a whole number that is not negative");
         }
     }
@@ -332,27 +381,35 @@ mod tests {
         let error = GroupInfo::read(&mut Fields::parse(body, "secret").unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "Name: expected a string of UTF-8");
         // Sent as such it is a character like any other.
-        let info = GroupInfo::read(&mut fields(json!({ "Name": "\u{fffd}" })));
-        assert_eq!(info.unwrap().name.as_deref(), Some("\u{fffd}"));
+        let info = GroupInfo::read(&mut fields(json!({ "Type": "Public", "Name": "\u{fffd}" })));
+        assert_eq!(info.unwrap().values["name"], "\u{fffd}");
     }
 
     #[test]
     fn a_roster_is_complete_with_as_many_members_as_chat_counts() {
         let complete = |members: usize, member_num| {
             let members = (0..members).map(|account| (account.to_string(), Member::default())).collect();
-            Roster { members, member_num }.is_complete()
+            Roster { members, member_num, ..Roster::default() }.is_complete()
         };
         assert!(complete(2, Some(2)) && complete(3, Some(2)) && complete(0, Some(0)) && complete(1, None));
         assert!(!complete(1, Some(2)) && !complete(0, None));
     }
 
     #[test]
-    fn a_role_that_was_not_sent_says_nothing() {
+    fn a_name_of_which_nothing_is_said_has_an_error() {
         let list = json!([
             { "Member_Account": "a", "Role": "Owner" }, { "Member_Account": "b", "Role": null },
             { "Member_Account": "c", "Role": "" }, { "Member_Account": "d", "Role": "NotMember" },
+            { "Member_Account": "nobody asked", "Role": "Member" }, { "Role": "Member" },
         ]);
-        let roles = roles(&mut fields(json!({ "UserIdList": list }))).unwrap();
-        assert_eq!(roles, [("a".into(), "Owner".into()), ("d".into(), "NotMember".into())].into());
+        let names = ["a", "b", "c", "d", "e"];
+        let of = (Command::Role, "UserIdList", "Member_Account");
+        let roles =
+            each(&mut fields(json!({ "UserIdList": list })), of, &names, |entry| entry.required("Role"));
+        let roles: Vec<_> = roles.unwrap().into_iter().map(|(account, role)| (account, role.ok())).collect();
+        let expected = [Some("Owner"), None, None, Some("NotMember"), None];
+        let expected = names.iter().zip(expected);
+        let expected = expected.map(|(account, role)| ((*account).to_owned(), role.map(str::to_owned)));
+        assert_eq!(roles, expected.collect::<Vec<_>>());
     }
 }

@@ -1,7 +1,5 @@
 //! Why Chat's REST API gave no answer, grouped by what to do next.
 
-use std::fmt;
-
 use super::command::Command;
 use crate::http::HttpError;
 
@@ -22,15 +20,12 @@ pub struct ChatError {
 impl ChatError {
     /// What to do next.
     pub fn class(&self) -> Class {
-        match &self.reason {
-            Reason::Refused(refusal) => refusal.class,
-            Reason::Status(408 | 429 | 500..) | Reason::NotChat | Reason::TimedOut => Class::Again,
-            Reason::Status(_) => Class::Settings,
-            Reason::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
-            Reason::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
-            Reason::Http(HttpError::Url) => Class::Settings,
-            Reason::Unreadable { .. } => Class::Other,
-        }
+        self.reason.class()
+    }
+
+    /// Whether the same question may be answered later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.class(), Class::Again | Class::TooFrequent)
     }
 }
 
@@ -55,8 +50,13 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
     /// Chat answered with an ErrorCode.
-    #[error("{0}")]
-    Refused(Refusal),
+    #[error("ErrorCode {code}, {info:?}{}", advice(*.code))]
+    Refused {
+        /// ErrorCode.
+        code: u64,
+        /// The beginning of ErrorInfo.
+        info: String,
+    },
     /// Chat always answers 200, so that another status comes from elsewhere.
     #[error("HTTP status {0}: expected 200; check that CHAT_API_URL is the base URL of the data centre")]
     Status(u16),
@@ -80,50 +80,42 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub(super) fn refused(code: u64, info: &str) -> Self {
+        Self::Refused { code, info: info.chars().take(INFO_MAX_CHARS).collect() }
+    }
+
     pub(super) fn unreadable(field: impl Into<String>, expected: &'static str) -> Self {
         Self::Unreadable { field: field.into(), expected }
     }
-}
 
-/// An answer with an ErrorCode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// ErrorCode.
-    pub code: u64,
-    /// The beginning of ErrorInfo.
-    pub info: String,
     /// What to do next.
-    pub class: Class,
-}
-
-impl Refusal {
-    /// Classifies an ErrorCode of Chat's.
-    pub fn new(code: u64, info: &str) -> Self {
-        Self { code, info: info.chars().take(INFO_MAX_CHARS).collect(), class: class(code) }
-    }
-
-    /// What an operator should look at.
-    fn advice(&self) -> Option<&'static str> {
-        match self.code {
-            10007 | 60010 => Some("check that CHAT_ADMIN_ACCOUNT is an App admin of SDK_APP_ID"),
-            60021 => Some("check the console's list of addresses that may call the REST API"),
-            70001 => Some("check this machine's clock, and that the secret key is the one of SDK_APP_ID"),
-            70013 | 60004 | 60005 => Some("check CHAT_ADMIN_ACCOUNT"),
-            60006 | 60012 | 70014 | 70016 | 70020 => {
-                Some("check SDK_APP_ID, and that CHAT_API_URL is the base URL of its data centre")
-            }
-            _ if self.class == Class::Settings => Some(
-                "check that CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, SDK_APP_ID and CHAT_ADMIN_ACCOUNT belong together",
-            ),
-            _ => None,
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::Refused { code, .. } => class(*code),
+            Self::Status(408 | 429 | 500..) | Self::NotChat | Self::TimedOut => Class::Again,
+            Self::Status(_) => Class::Settings,
+            Self::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
+            Self::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
+            Self::Http(HttpError::Url) => Class::Settings,
+            Self::Unreadable { .. } => Class::Other,
         }
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ErrorCode {}, {:?}", self.code, self.info)?;
-        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
+/// What an operator should look at, if anything.
+fn advice(code: u64) -> &'static str {
+    match code {
+        10007 | 60010 => "; check that CHAT_ADMIN_ACCOUNT is an App admin of SDK_APP_ID",
+        60021 => "; check the console's list of addresses that may call the REST API",
+        70001 => "; check this machine's clock, and that the secret key is the one of SDK_APP_ID",
+        70013 | 60004 | 60005 => "; check CHAT_ADMIN_ACCOUNT",
+        60006 | 60012 | 70014 | 70016 | 70020 => {
+            "; check SDK_APP_ID, and that CHAT_API_URL is the base URL of its data centre"
+        }
+        _ if class(code) == Class::Settings => {
+            "; check that CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, SDK_APP_ID and CHAT_ADMIN_ACCOUNT belong together"
+        }
+        _ => "",
     }
 }
 
@@ -163,22 +155,23 @@ mod tests {
     #[test]
     fn every_refusal_over_settings_says_what_to_check() {
         for code in (0..100_000).filter(|code| class(*code) == Class::Settings) {
-            assert!(Refusal::new(code, "no").to_string().contains("; check "), "{code}");
+            assert!(Reason::refused(code, "no").to_string().contains("; check "), "{code}");
         }
         assert_eq!(
-            Refusal::new(10010, "group not exist").to_string(),
+            Reason::refused(10010, "group not exist").to_string(),
             r#"ErrorCode 10010, "group not exist""#
         );
     }
 
     #[test]
     fn a_long_info_is_cut() {
-        assert_eq!(Refusal::new(1, &"é".repeat(1000)).info.chars().count(), INFO_MAX_CHARS);
+        let text = Reason::refused(1, &"é".repeat(1000)).to_string();
+        assert_eq!(text.chars().filter(|c| *c == 'é').count(), INFO_MAX_CHARS);
     }
 
     #[test]
     fn what_did_not_come_from_chat_is_tried_again_unless_it_tells_of_a_wrong_url() {
-        let class = |reason| ChatError { command: Command::GroupInfo, reason }.class();
+        let class = |reason: Reason| reason.class();
         for status in [408, 429, 500, 502, 599] {
             assert_eq!(class(Reason::Status(status)), Class::Again, "{status}");
         }

@@ -1,33 +1,42 @@
 //! Questions that take several requests.
 
 use std::mem;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::answer::MemberPage;
-use super::error::Reason;
+use super::answer::{Answer, MemberPage, Results};
+use super::error::{ChatError, Class, Reason};
 
-/// A list of names, in parts that are small enough for one question.
-pub(super) struct Parts<'a>(Vec<&'a [&'a str]>);
-
-impl<'a> Parts<'a> {
-    pub fn new(names: &'a [&'a str], max: usize) -> Self {
-        Self(names.chunks(max).rev().collect())
-    }
-
-    pub fn take(&mut self) -> Option<&'a [&'a str]> {
-        self.0.pop()
-    }
-
-    /// Puts a part back in two halves; `false` if it can't be smaller.
-    pub fn split(&mut self, part: &'a [&'a str]) -> bool {
-        let (first, second) = part.split_at(part.len() / 2);
-        if first.is_empty() {
-            return false;
+/// Asks about names in parts that are small enough for one question. A part that is refused, or whose answer is too large,
+/// is asked in halves: one name that Chat can't read must not hold up the others. Each name has a result.
+pub(super) async fn in_parts<T>(
+    names: &[&str],
+    max: usize,
+    ask: impl AsyncFn(&[&str]) -> Result<Answer<Results<T>>, ChatError>,
+) -> Result<Answer<Results<T>>, ChatError> {
+    let mut parts: Vec<&[&str]> = names.chunks(max).rev().collect();
+    let (mut results, mut asked_at) = (Results::new(), None);
+    while let Some(part) = parts.pop() {
+        match (ask(part).await, part) {
+            (Ok(answer), _) => {
+                asked_at = earliest(asked_at, answer.asked_at);
+                results.extend(answer.value);
+            }
+            (Err(error), _) if !matches!(error.class(), Class::TooLarge | Class::Other) => return Err(error),
+            (Err(error), [name]) => drop(results.insert((*name).to_owned(), Err(error))),
+            (Err(_), part) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
         }
-        self.0.extend([second, first]);
-        true
     }
+    Ok(Answer { asked_at: asked_at.unwrap_or_else(SystemTime::now), value: results })
+}
+
+/// The moment of the first of several questions.
+pub(super) fn earliest(first: Option<SystemTime>, next: SystemTime) -> Option<SystemTime> {
+    Some(first.map_or(next, |first| first.min(next)))
 }
 
 /// How the pages of a group's members follow each other.
@@ -91,20 +100,36 @@ impl Place {
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {
+    use std::cell::RefCell;
+
+    use super::super::Command;
     use super::super::answer::Member;
     use super::*;
 
-    #[test]
-    fn a_part_that_was_too_much_comes_back_in_halves_and_in_order() {
-        let names = ["a", "b", "c", "d", "e"];
-        let mut parts = Parts::new(&names, 3);
-        let first = parts.take().unwrap();
-        assert_eq!(first, ["a", "b", "c"]);
-        assert!(parts.split(first));
-        let rest: Vec<_> = std::iter::from_fn(|| parts.take()).collect();
-        assert_eq!(rest, [&["a"][..], &["b", "c"], &["d", "e"]]);
-        assert!(!parts.split(&["a"]));
-        assert!(Parts::new(&[], 3).take().is_none());
+    /// The results for names of which some are never answered, and the parts that were asked for.
+    async fn ask(names: &[&str], refused: &str) -> (Vec<(String, bool)>, Vec<String>) {
+        let asked = RefCell::new(Vec::new());
+        let ask = async |part: &[&str]| {
+            asked.borrow_mut().push(part.concat());
+            match part.contains(&refused) {
+                true => Err(ChatError { command: Command::Role, reason: Reason::unreadable("x", "y") }),
+                false => {
+                    let value = part.iter().map(|name| ((*name).to_owned(), Ok(()))).collect();
+                    Ok(Answer { asked_at: SystemTime::now(), value })
+                }
+            }
+        };
+        let results = in_parts(names, 3, ask).await.unwrap().value;
+        (results.into_iter().map(|(name, result)| (name, result.is_ok())).collect(), asked.into_inner())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_refused_is_asked_in_halves_and_in_order() {
+        let (results, asked) = ask(&["a", "b", "c", "d", "e"], "b").await;
+        assert_eq!(asked, ["abc", "a", "bc", "b", "c", "de"]);
+        let expected = [("a", true), ("b", false), ("c", true), ("d", true), ("e", true)];
+        assert_eq!(results, expected.map(|(name, is_ok)| (name.to_owned(), is_ok)));
+        assert_eq!(ask(&[], "b").await, (Vec::new(), Vec::new()));
     }
 
     fn page(members: usize, member_num: Option<u64>, next: &str) -> MemberPage {

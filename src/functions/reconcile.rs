@@ -20,29 +20,32 @@ pub use report::{Change, Correction, Note, Reconciled, Report};
 pub use request::{ReconcileRequest, RequestError};
 
 use crate::aws::{Aws, SecretError, Timeouts};
-use crate::chat::{ChatApi, ChatError, ChatSettings, Limits};
+use crate::chat::{ChatApi, ChatError, Class, Reason};
 use crate::config::{KeySource, ReconcileSettings};
 use crate::http::HttpClient;
+use crate::retry::RetryError;
 use crate::store::{Lease, Store, StoreError};
+use difference::Unusable;
 use pass::Pass;
 
 /// Nobody waits for an answer here.
-pub const TABLE_TIMEOUTS: Timeouts =
+const TABLE_TIMEOUTS: Timeouts =
     Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(10) };
 
 /// Chat may be on the other side of the world.
 const CHAT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long before its time limit a call stops: what is under way comes to its end.
-pub const MARGIN: Duration = Duration::from_secs(120);
+const MARGIN: Duration = Duration::from_secs(120);
 
 /// Brings the table to what Chat's REST API says.
-#[derive(Debug)]
 pub struct Reconcile {
     sdk_app_id: u64,
     store: Store,
-    chat: ChatApi,
-    pace: Pace,
+    /// The client for Chat's REST API, with the numbers of its calls.
+    pub chat: ChatApi,
+    /// What a pass waits for.
+    pub pace: Pace,
 }
 
 /// What a pass waits for.
@@ -60,6 +63,24 @@ impl Default for Pace {
     }
 }
 
+/// How long one call may take.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimit {
+    /// No group is begun after this.
+    pub stop_at: Instant,
+    /// What is under way ends by this; then the place is kept.
+    pub end: Instant,
+}
+
+impl TimeLimit {
+    /// Stops well before the time is over; of a short one, half is left.
+    pub fn within(time_left: Duration) -> Self {
+        let margin = if time_left > MARGIN { MARGIN } else { time_left / 2 };
+        let start = Instant::now();
+        Self { stop_at: start + (time_left - margin), end: start + (time_left - margin / 4) }
+    }
+}
+
 /// Who is told what a pass finds.
 pub type Observer<'a> = &'a (dyn Fn(&Note<'_>) + Send + Sync);
 
@@ -73,55 +94,38 @@ impl Reconcile {
     pub async fn from_settings(settings: ReconcileSettings) -> Result<Self, SecretError> {
         let http = HttpClient::new(settings.aws.trust.clone(), CHAT_CONNECT_TIMEOUT);
         let aws = Aws::new(settings.aws);
-        let secret_key = match settings.chat_secret_key {
+        let secret_key = match settings.secret_key {
             KeySource::Key(key) => key,
             KeySource::Secret(id) => aws.secret_key(&id, TABLE_TIMEOUTS).await?,
         };
-        let chat = ChatSettings {
-            api_url: settings.chat_api_url,
-            sdk_app_id: settings.sdk_app_id,
-            admin_account: settings.chat_admin_account,
-            secret_key,
-            limits: Limits::new(settings.chat_requests_per_second),
-        };
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
-        Ok(Self::new(settings.sdk_app_id, store, ChatApi::new(chat, http)))
+        Ok(Self::new(settings.chat.sdk_app_id, store, ChatApi::new(settings.chat, secret_key, http)))
     }
 
-    /// The same at another pace.
-    #[must_use]
-    pub fn at(self, pace: Pace) -> Self {
-        Self { pace, ..self }
-    }
-
-    /// The client for Chat's REST API, with the numbers of its calls.
-    pub fn chat(&self) -> &ChatApi {
-        &self.chat
-    }
-
-    /// Does as much as it can until `stop_at`: begins nothing after that.
+    /// Does as much as it can in its time.
     pub async fn run(
         &self,
         request: &ReconcileRequest,
-        stop_at: Instant,
+        time: TimeLimit,
         observer: Observer<'_>,
-    ) -> Reconciled<ReconcileError> {
+    ) -> Reconciled {
         let start = Instant::now();
-        let pass = Pass::new(self, request, stop_at, observer);
+        let pass = Pass::new(self, request, time, observer);
         let result = match &request.group_ids {
             Some(group_ids) => pass.named(group_ids).await,
             None => self.go_on(&pass, request.dry_run).await,
         };
         let (finished, error) = match result {
-            Ok(finished) => (finished, None),
+            Ok(()) => (true, None),
+            Err(error) if pass.is_cut_off(&error) => (false, None),
             Err(error) => (false, Some(error)),
         };
         let report = Report { finished, ..pass.report() };
-        Reconciled { report, error, duration: start.elapsed() }
+        Reconciled { report, named: request.group_ids.is_some(), error, duration: start.elapsed() }
     }
 
-    /// Goes on where the last call stopped; `true` once the pass has come to its end.
-    async fn go_on(&self, pass: &Pass<'_>, dry_run: bool) -> Result<bool, ReconcileError> {
+    /// Goes on where the last call stopped.
+    async fn go_on(&self, pass: &Pass<'_>, dry_run: bool) -> Result<(), ReconcileError> {
         let lease = Lease::new(self.sdk_app_id, if dry_run { "DRY_RUN" } else { "PLACE" });
         let place = self.store.take_place(&lease).await?.ok_or(ReconcileError::Busy)?;
         pass.resume(place.as_deref());
@@ -129,17 +133,15 @@ impl Reconcile {
             result = pass.walk() => result,
             error = self.keep(pass, &lease) => Err(error),
         };
-        let left = self.store.leave_place(&lease, &pass.place_after(&result).to_text()).await;
-        let finished = result?;
-        left?;
-        Ok(finished)
+        let left = self.store.keep_place(&lease, &pass.place_after(&result).to_text(), false).await;
+        result.and(left.map(drop).map_err(ReconcileError::from))
     }
 
     /// Keeps the place, and the lease, until that fails.
     async fn keep(&self, pass: &Pass<'_>, lease: &Lease) -> ReconcileError {
         loop {
             tokio::time::sleep(self.pace.save_every).await;
-            match self.store.keep_place(lease, &pass.place().to_text()).await {
+            match self.store.keep_place(lease, &pass.place().to_text(), true).await {
                 Ok(true) => {}
                 Ok(false) => return ReconcileError::TakenOver,
                 Err(error) => return error.into(),
@@ -151,12 +153,21 @@ impl Reconcile {
 /// Why a pass failed. What it has corrected stays, and the next call goes on.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
+    /// The call asks for something else than there is.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// Chat gave no answer.
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// Chat's answer about a group can't be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// The table did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The call's time is over: the next one goes on.
+    #[error("the time is over")]
+    OutOfTime,
     /// Another pass holds the lease.
     #[error("another pass is under way, or was killed within the last two minutes")]
     Busy,
@@ -173,4 +184,27 @@ pub enum ReconcileError {
         /// The groups that the table shows.
         groups: u64,
     },
+}
+
+impl ReconcileError {
+    /// Whether it concerns one group alone, if it came up with one.
+    fn is_of_group(&self) -> bool {
+        match self {
+            // 10007, asked about a group, may say that its type has no list of members.
+            Self::Chat(ChatError { reason: Reason::Refused { code: 10007, .. }, .. }) => true,
+            Self::Chat(error) => error.class() != Class::Settings,
+            Self::Unusable(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether more time might have helped.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::OutOfTime => true,
+            Self::Chat(error) => error.is_transient(),
+            Self::Store(StoreError::Failed(error)) => !matches!(error, RetryError::Failed(_)),
+            _ => false,
+        }
+    }
 }

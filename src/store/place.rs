@@ -4,14 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 use tokio::time::Instant;
 
 use super::{Store, StoreError, item, text_of};
-use crate::event::{number, text};
+use crate::event::{Attributes, number, text};
 use crate::retry::until;
 use crate::time::to_millis;
 
@@ -42,64 +41,52 @@ impl Store {
     /// the lease.
     pub(crate) async fn take_place(&self, lease: &Lease) -> Result<Option<Option<String>>, StoreError> {
         let request = self
-            .update_place(lease)
+            .update_place(lease, SystemTime::now() + LEASE)
             .update_expression("SET lease_holder = :holder, lease_until = :until")
             .condition_expression(
                 "attribute_not_exists(lease_until) OR lease_until < :now OR lease_holder = :holder",
             )
-            .expression_attribute_values(":now", number(to_millis(SystemTime::now())))
-            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)))
-            .return_values(ReturnValue::AllNew);
-        let attempt = async || match request.clone().send().await {
-            Ok(answer) => {
-                let item = answer.attributes.unwrap_or_default();
-                Ok(Some(text_of(&item, "place").map(str::to_owned)))
-            }
-            Err(error) if is_refused(&error) => Ok(None),
-            Err(error) => Err(error),
-        };
-        Ok(until(Instant::now() + BUDGET, attempt).await?)
+            .expression_attribute_values(":now", number(to_millis(SystemTime::now())));
+        let item = update(&request).await?;
+        Ok(item.map(|item| text_of(&item, "place").map(str::to_owned)))
     }
 
-    /// Writes the place and renews the lease; `false` if another pass has taken it over.
-    pub(crate) async fn keep_place(&self, lease: &Lease, place: &str) -> Result<bool, StoreError> {
+    /// Writes the place and renews the lease, or gives it back; `false` if another pass has taken it over.
+    pub(crate) async fn keep_place(
+        &self,
+        lease: &Lease,
+        place: &str,
+        is_renewed: bool,
+    ) -> Result<bool, StoreError> {
+        let until = if is_renewed { SystemTime::now() + LEASE } else { SystemTime::UNIX_EPOCH };
         let request = self
-            .update_place(lease)
+            .update_place(lease, until)
             .update_expression("SET place = :place, lease_until = :until")
-            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)));
-        self.write_place(request, place).await
-    }
-
-    /// Writes the place and gives the lease back.
-    pub(crate) async fn leave_place(&self, lease: &Lease, place: &str) -> Result<(), StoreError> {
-        let request =
-            self.update_place(lease).update_expression("SET place = :place REMOVE lease_holder, lease_until");
-        // Refused, it was given back by an attempt whose answer was lost, or is another's.
-        self.write_place(request, place).await.map(drop)
-    }
-
-    async fn write_place(&self, request: UpdateItemFluentBuilder, place: &str) -> Result<bool, StoreError> {
-        let request = request
             .condition_expression("lease_holder = :holder")
             .expression_attribute_values(":place", text(place));
-        let attempt = async || match request.clone().send().await {
-            Ok(_) => Ok(true),
-            Err(error) if is_refused(&error) => Ok(false),
-            Err(error) => Err(error),
-        };
-        Ok(until(Instant::now() + BUDGET, attempt).await?)
+        Ok(update(&request).await?.is_some())
     }
 
-    fn update_place(&self, lease: &Lease) -> UpdateItemFluentBuilder {
+    fn update_place(&self, lease: &Lease, until: SystemTime) -> UpdateItemFluentBuilder {
         let pk = format!("{}!reconcile", lease.sdk_app_id);
         self.client
             .update_item()
             .table_name(&self.table_name)
             .set_key(Some(item::key(&pk, lease.kind)))
             .expression_attribute_values(":holder", text(&lease.holder))
+            .expression_attribute_values(":until", number(to_millis(until)))
     }
 }
 
-fn is_refused(error: &SdkError<UpdateItemError>) -> bool {
-    matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_)))
+/// Updates an item, and returns it; `None` if the condition does not hold.
+async fn update(request: &UpdateItemFluentBuilder) -> Result<Option<Attributes>, StoreError> {
+    let request = request.clone().return_values(ReturnValue::AllNew);
+    let attempt = async || match request.clone().send().await {
+        Ok(answer) => Ok(Some(answer.attributes.unwrap_or_default())),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
+            _ => Err(error),
+        },
+    };
+    Ok(until(Instant::now() + BUDGET, attempt).await?)
 }

@@ -1,17 +1,10 @@
-//! Reading items: one, those of one group, those of many groups.
+//! Reading items: one, and those of one group.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
-use super::{GROUP_SK, ItemKey, Known, Store, StoreError, item, text_of};
+use super::{ItemKey, Known, Store, StoreError, item, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::until;
-
-/// What a batch read may take.
-const READ_BUDGET: Duration = Duration::from_secs(10);
 
 impl Store {
     /// The items of one group, as they are.
@@ -42,23 +35,6 @@ impl Store {
             .set_key(Some(key.attributes()));
         let attempt = || super::hedged(super::HEDGE_AFTER, || request.clone().send());
         Ok(until(deadline, attempt).await?.item)
-    }
-
-    /// The group items of these hash keys, as far as they are there.
-    pub(super) async fn group_items(&self, keys: &[&str]) -> Result<Vec<Attributes>, StoreError> {
-        let keys = keys.iter().map(|pk| item::key(pk, GROUP_SK)).collect();
-        let request = KeysAndAttributes::builder().set_keys(Some(keys)).build();
-        let request = request.map_err(|error| StoreError::Refused(error.to_string()))?;
-        let mut pending = Some(HashMap::from([(self.table_name.clone(), request)]));
-        let mut groups = Vec::new();
-        // DynamoDB answers with what fits and names the rest.
-        while let Some(keys) = pending.filter(|keys| !keys.is_empty()) {
-            let request = self.client.batch_get_item().set_request_items(Some(keys));
-            let answer = until(Instant::now() + READ_BUDGET, || request.clone().send()).await?;
-            groups.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
-            pending = answer.unprocessed_keys;
-        }
-        Ok(groups)
     }
 }
 

@@ -1,10 +1,13 @@
 //! All groups of an application, page by page, whether they are there or not.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
 use super::{GROUP_SK, Store, StoreError, item, partition_key, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
-use crate::retry::until;
+use crate::retry::{Backoff, until};
 
 /// A group by its item.
 #[derive(Debug)]
@@ -64,13 +67,32 @@ impl Store {
         Ok(Page { groups: items.iter().filter_map(|item| listed(sdk_app_id, item)).collect(), next })
     }
 
-    /// Those of these groups that have an item, as they were at most a second ago.
-    pub(crate) async fn listed(&self, keys: &[GroupKey]) -> Result<Vec<Listed>, StoreError> {
-        let Some(sdk_app_id) = keys.first().map(|key| key.sdk_app_id) else { return Ok(Vec::new()) };
-        let keys: Vec<String> = keys.iter().map(partition_key).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let items = self.group_items(&keys).await?;
-        Ok(items.iter().filter_map(|item| listed(sdk_app_id, item)).collect())
+    /// These groups, as they were at most a second ago. Of one without an item, nothing is known.
+    pub(crate) async fn listed(
+        &self,
+        keys: Vec<GroupKey>,
+        deadline: Instant,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let (mut facts, mut backoff) = (HashMap::new(), Backoff::default());
+        let pks = keys.iter().map(|key| item::key(&partition_key(key), GROUP_SK)).collect();
+        let request = KeysAndAttributes::builder().set_keys(Some(pks)).build();
+        let request = request.map_err(|error| StoreError::Refused(error.to_string()))?;
+        let mut pending = HashMap::from([(self.table_name.clone(), request)]);
+        pending.retain(|_, request| !request.keys.is_empty());
+        while !pending.is_empty() {
+            let request = self.client.batch_get_item().set_request_items(Some(pending));
+            let answer = until(deadline, || request.clone().send()).await?;
+            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                facts.extend(text_of(&item, "pk").map(|pk| (pk.to_owned(), item::read(&item))));
+            }
+            // DynamoDB answers with what fits, or what it has capacity for, and names the rest.
+            pending = answer.unprocessed_keys.unwrap_or_default();
+            if !pending.is_empty() {
+                backoff.wait(deadline).await;
+            }
+        }
+        let listed = |key| Listed { facts: facts.remove(&partition_key(&key)).unwrap_or_default(), key };
+        Ok(keys.into_iter().map(listed).collect())
     }
 }
 

@@ -1,12 +1,12 @@
 //! What Chat says of a group and its members, as far as the table says something else.
 //!
-//! Absent equals empty. What Chat did not send is not compared.
+//! Absent equals empty. The type, and custom fields that Chat does not name, are not compared.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::chat::{GroupInfo, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, Name, map_name, name, normal_role};
+use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, name, normal_role};
 use crate::store::is_member;
 use crate::time::EventTime;
 
@@ -44,7 +44,9 @@ pub enum Unusable {
     #[error("CreateTime: expected a time that is not ahead, in seconds since the Unix epoch")]
     CreateTime,
     /// A group is created with all of its members or not at all.
-    #[error("MemberList: expected as many members as MemberNum says")]
+    #[error(
+        "MemberList: expected as many members as MemberNum says, and of several pages the same ones twice"
+    )]
     Incomplete,
     /// An account has no place in the table.
     #[error("Member_Account: expected at most {ACCOUNT_MAX_BYTES} bytes")]
@@ -93,32 +95,15 @@ pub fn of_group(info: &GroupInfo, said_at: EventTime, life: Life, known: &Facts)
         Life::Over => return Facts::default(),
     };
     let is_new = matches!(life, Life::New(_));
-    for (name, value) in values(info) {
+    for (name, value) in &info.values {
         let is_compared = is_new || name != name::TYPE;
         let is_told = is_new && !value.is_empty();
-        if is_compared && (is_told || differs(known, &name, value)) {
-            let value =
-                Some(value.to_owned()).filter(|value| name != name::OWNER_ACCOUNT || !value.is_empty());
-            said.say(name, value, time);
+        if is_compared && (is_told || differs(known, name, value)) {
+            let is_value = name != name::OWNER_ACCOUNT || !value.is_empty();
+            said.say(name.clone(), is_value.then(|| value.clone()), time);
         }
     }
     said
-}
-
-/// The fields that Chat sent.
-fn values(info: &GroupInfo) -> impl Iterator<Item = (Name, &str)> {
-    let fields = [
-        (name::TYPE, &info.group_type),
-        (name::NAME, &info.name),
-        (name::INTRODUCTION, &info.introduction),
-        (name::NOTIFICATION, &info.notification),
-        (name::FACE_URL, &info.face_url),
-        (name::OWNER_ACCOUNT, &info.owner_account),
-    ];
-    let fields = fields.into_iter().filter_map(|(name, value)| Some((Name::from(name), value.as_deref()?)));
-    let custom = info.user_defined.iter();
-    let custom = custom.map(|(key, value)| (name::user_defined(&map_name(key.clone())), value.as_str()));
-    fields.chain(custom)
 }
 
 fn differs(known: &Facts, name: &str, value: &str) -> bool {
@@ -133,7 +118,7 @@ pub fn of_members(
     (life, group): (Life, &Facts),
     known: &BTreeMap<String, Facts>,
 ) -> Result<(BTreeMap<String, Facts>, Vec<String>), Unusable> {
-    if matches!(life, Life::New(_)) && !roster.is_complete() {
+    if matches!(life, Life::New(_)) && !(roster.is_steady && roster.is_complete()) {
         return Err(Unusable::Incomplete);
     }
     if roster.members.keys().any(|account| account.len() > ACCOUNT_MAX_BYTES) {
@@ -146,7 +131,7 @@ pub fn of_members(
         let is_new = !is_member(known, group);
         let mut said = if is_new { Facts::there(time, Attributes::new()) } else { Facts::default() };
         let role = member.role.clone().map(normal_role).filter(|role| !role.is_empty());
-        for (name, value) in [(name::ROLE, role), (name::NAME_CARD, member.name_card.clone())] {
+        for (name, value) in [(name::ROLE, role), (name::NAME_CARD, Some(member.name_card.clone()))] {
             let is_told = |value: &String| match is_new {
                 true => !value.is_empty(),
                 false => differs(known, name, value),
@@ -226,43 +211,49 @@ mod tests {
         assert_eq!(life(created(u64::MAX)), Err(Unusable::CreateTime));
     }
 
+    /// A group with these values.
+    fn info(values: &[(&'static str, &str)], create_time: Option<u64>) -> GroupInfo {
+        let values = values.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
+        GroupInfo { values, create_time, ..GroupInfo::default() }
+    }
+
     #[test]
-    fn absent_equals_empty_and_what_was_not_sent_is_not_compared() {
+    fn absent_equals_empty_and_the_type_is_not_compared() {
         let mut known = there(1);
         known.say(name::NAME, text("a"), at(1));
         known.say(name::OWNER_ACCOUNT, text("o"), at(1));
         known.say(name::TYPE, text("Work"), at(1));
-        let same = GroupInfo {
-            name: text("a"),
-            introduction: text(""),
-            owner_account: text("o"),
-            group_type: text("Public"),
-            user_defined: [("k".to_owned(), String::new())].into(),
-            ..GroupInfo::default()
-        };
-        assert!(of_group(&same, at(9), Life::Known, &known).is_empty());
-        assert!(of_group(&GroupInfo::default(), at(9), Life::Known, &known).is_empty());
-        let other = GroupInfo {
-            name: text(""),
-            notification: text("n"),
-            owner_account: text(""),
-            user_defined: [("k".to_owned(), "v".to_owned())].into(),
-            ..GroupInfo::default()
-        };
+        known.say("user_defined.not named", text("stays"), at(1));
+        let same = [
+            (name::NAME, "a"),
+            (name::INTRODUCTION, ""),
+            (name::OWNER_ACCOUNT, "o"),
+            (name::TYPE, "Public"),
+            ("user_defined.k", ""),
+        ];
+        assert!(of_group(&info(&same, None), at(9), Life::Known, &known).is_empty());
+        let other = [
+            (name::NAME, ""),
+            (name::NOTIFICATION, "n"),
+            (name::OWNER_ACCOUNT, ""),
+            (name::TYPE, "Public"),
+            ("user_defined.k", "v"),
+        ];
         let mut expected = Facts::default();
         expected.say(name::NAME, text(""), at(9));
         expected.say(name::NOTIFICATION, text("n"), at(9));
         expected.say(name::OWNER_ACCOUNT, None, at(9));
         expected.say("user_defined.k", text("v"), at(9));
-        assert_eq!(of_group(&other, at(9), Life::Known, &known), expected);
+        assert_eq!(of_group(&info(&other, None), at(9), Life::Known, &known), expected);
     }
 
     #[test]
     fn a_new_life_says_all_that_there_is_and_what_is_there_no_more() {
         let mut known = Facts::default();
         known.say(name::INTRODUCTION, text("later than the creation"), at(8));
-        let info =
-            GroupInfo { group_type: text("Work"), name: text("a"), introduction: text(""), ..created(1) };
+        let values =
+            [(name::TYPE, "Work"), (name::NAME, "a"), (name::INTRODUCTION, ""), (name::FACE_URL, "")];
+        let info = info(&values, Some(1));
         let mut expected = Facts::there(at(5), Attributes::new());
         expected.say(name::TYPE, text("Work"), at(9));
         expected.say(name::NAME, text("a"), at(9));
@@ -274,13 +265,13 @@ mod tests {
     }
 
     fn member(role: &str, name_card: &str) -> Member {
-        Member { role: text(role), name_card: text(name_card) }
+        Member { role: text(role), name_card: name_card.to_owned() }
     }
 
     fn roster(members: &[(&str, Member)]) -> Roster {
         let members: BTreeMap<_, _> =
             members.iter().map(|(account, member)| ((*account).to_owned(), member.clone())).collect();
-        Roster { member_num: Some(members.len() as u64), members }
+        Roster { member_num: Some(members.len() as u64), members, is_steady: true }
     }
 
     fn joined(time: u64, role: &str) -> Facts {
@@ -291,10 +282,13 @@ mod tests {
 
     #[test]
     fn members_are_compared_by_membership_role_and_name_card() {
+        let mut carded = joined(3, "Admin");
+        carded.say(name::NAME_CARD, text("card"), at(3));
         let known = BTreeMap::from([
             ("same".to_owned(), joined(3, "Member")),
             ("bare".to_owned(), there(3)),
             ("raised".to_owned(), joined(3, "Member")),
+            ("carded".to_owned(), carded),
             ("left".to_owned(), Facts::left(at(4))),
             ("earlier".to_owned(), joined(1, "Admin")),
             ("absent".to_owned(), joined(3, "Member")),
@@ -304,6 +298,8 @@ mod tests {
             ("same", member("Owner", "")),
             ("bare", Member::default()),
             ("raised", member("Admin", "card")),
+            // No name card is an empty one; no role is none that is told.
+            ("carded", Member::default()),
             ("left", member("Member", "")),
             ("earlier", Member::default()),
             ("new", member("", "card")),
@@ -314,8 +310,15 @@ mod tests {
         raised.say(name::NAME_CARD, text("card"), at(9));
         let mut new = there(9);
         new.say(name::NAME_CARD, text("card"), at(9));
-        let expected =
-            [("raised", raised), ("left", joined(9, "Member")), ("earlier", there(9)), ("new", new)];
+        let mut bare = Facts::default();
+        bare.say(name::NAME_CARD, text(""), at(9));
+        let expected = [
+            ("raised", raised),
+            ("carded", bare),
+            ("left", joined(9, "Member")),
+            ("earlier", there(9)),
+            ("new", new),
+        ];
         assert_eq!(said, expected.map(|(account, facts)| (account.to_owned(), facts)).into());
         assert_eq!(absent, ["absent"]);
     }
@@ -327,6 +330,10 @@ mod tests {
         let of = |listed: &Roster, life| of_members(listed, at(9), (life, &there(2)), &BTreeMap::new());
         assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
         assert!(of(&listed, Life::Known).is_ok_and(|(said, _)| said.len() == 1));
+        listed.member_num = Some(1);
+        assert!(of(&listed, Life::New(at(2))).is_ok());
+        listed.is_steady = false;
+        assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
         let listed = roster(&[(&"a".repeat(ACCOUNT_MAX_BYTES + 1), Member::default())]);
         assert_eq!(of(&listed, Life::Known), Err(Unusable::Account));
     }

@@ -1,17 +1,20 @@
 //! A pass over all groups, in three parts, as much of it as one call can do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 use super::place::{Place, Stage};
-use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report};
+use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report, TimeLimit};
 use crate::chat::{Class, GROUPS_MAX};
-use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
-use crate::store::{Listed, chunks, position};
+use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey, name};
+use crate::log::causes;
+use crate::store::{Listed, Position, StoreError, chunks, position};
 use crate::time::{from_millis, to_millis};
 
 /// How many groups are one piece of work: as many as one read of the table, or two questions to Chat, can hold.
@@ -21,11 +24,16 @@ pub(super) const CHUNK: usize = 100;
 const PARALLEL_CHUNKS: usize = 3;
 pub(super) const PARALLEL_GROUPS: usize = 16;
 
-/// How long one question may take, repeated attempts included, and one event to be written.
-const QUESTION_BUDGET: Duration = Duration::from_secs(40);
+/// How many members are in memory at once, at some 2.5 KB each, save for a group that has more.
+const MEMBERS_MAX: u32 = 20_000;
 
-/// How long after the end of a call's time its last question may end.
-const GRACE: Duration = Duration::from_secs(90);
+/// How many members a destroyed group may have left behind, for a guess.
+const LEFTOVERS: u64 = 1_000;
+
+/// How long the table may take for one event, and how much longer for each of its members: a partition takes a thousand
+/// writes a second at best.
+const TABLE_BUDGET: Duration = Duration::from_secs(40);
+const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 
 /// A pass that destroys more groups than this, and more than a tenth, is not believed.
 const GONE_MAX: u64 = 20;
@@ -38,8 +46,9 @@ const SKIPPED_MAX_LINES: u64 = 50;
 pub struct Pass<'a> {
     pub(super) reconcile: &'a Reconcile,
     pub(super) request: &'a ReconcileRequest,
-    stop_at: Instant,
+    pub(super) time: TimeLimit,
     observer: Observer<'a>,
+    members: Semaphore,
     state: Mutex<State>,
 }
 
@@ -55,12 +64,12 @@ impl<'a> Pass<'a> {
     pub fn new(
         reconcile: &'a Reconcile,
         request: &'a ReconcileRequest,
-        stop_at: Instant,
+        time: TimeLimit,
         observer: Observer<'a>,
     ) -> Self {
         let report = Report { dry_run: request.dry_run, ..Report::default() };
         let state = Mutex::new(State { report, ..State::default() });
-        Self { reconcile, request, stop_at, observer, state }
+        Self { reconcile, request, time, observer, members: Semaphore::new(MEMBERS_MAX as usize), state }
     }
 
     /// Takes up the place that another call has left.
@@ -77,97 +86,90 @@ impl<'a> Pass<'a> {
     }
 
     /// Where the next call goes on.
-    pub fn place_after(&self, result: &Result<bool, ReconcileError>) -> Place {
+    pub fn place_after(&self, result: &Result<(), ReconcileError>) -> Place {
         let place = self.place();
         match result {
-            Ok(true) => place.next_pass(),
-            Err(ReconcileError::TooManyGone { .. }) => place.again(),
-            Ok(false) | Err(_) => place,
+            Ok(()) => Place { pass: place.pass + 1, ..Place::default() },
+            Err(ReconcileError::TooManyGone { .. }) => Place { is_refused: true, ..place },
+            Err(_) => place,
         }
     }
 
     /// Compares these groups alone, with their members.
-    pub async fn named(&self, group_ids: &[String]) -> Result<bool, ReconcileError> {
+    pub async fn named(&self, group_ids: &[String]) -> Result<(), ReconcileError> {
         self.with(|state| state.place.all_members = true);
         for group_ids in group_ids.chunks(CHUNK) {
-            if self.is_over() {
-                return Ok(false);
-            }
-            let groups = self.look_up(group_ids).await?;
-            let there = groups.iter().filter(|group| group.is_there()).count() as u64;
-            self.with(|state| state.place.groups += there);
-            self.check(groups).await?;
+            self.begin()?;
+            let groups = self.look_up(group_ids.iter().map(String::as_str)).await?;
+            let (there, absent): (Vec<_>, Vec<_>) = groups.into_iter().partition(Listed::is_there);
+            self.with(|state| state.place.groups += there.len() as u64);
+            self.check(there).await?;
+            self.check(absent).await?;
         }
         self.confirm().await
     }
 
-    /// Goes on until the pass has come to its end, or its time.
-    pub async fn walk(&self) -> Result<bool, ReconcileError> {
+    /// Goes on until the pass has come to its end.
+    pub async fn walk(&self) -> Result<(), ReconcileError> {
         let mut is_first = true;
-        while !self.is_over() {
-            match self.place().stage {
-                Stage::Table(_) => self.walk_table().await?,
-                Stage::List { .. } => self.walk_list(is_first).await?,
+        loop {
+            self.begin()?;
+            let place = self.place();
+            match place.stage {
+                _ if place.is_full() => self.confirm().await?,
+                Stage::Table(start) => self.walk_table(start).await?,
+                Stage::List { next, done } => self.walk_list(next, done, is_first).await?,
                 Stage::Gone => return self.confirm().await,
             }
             is_first = false;
         }
-        Ok(false)
     }
 
     /// Compares a page of the table.
-    async fn walk_table(&self) -> Result<(), ReconcileError> {
-        let Stage::Table(start) = self.place().stage else { return Ok(()) };
+    async fn walk_table(&self, start: Option<Position>) -> Result<(), ReconcileError> {
         let Reconcile { store, sdk_app_id, .. } = self.reconcile;
-        let page = store.scan(*sdk_app_id, start.as_ref(), self.deadline()).await?;
+        let page = store.scan(*sdk_app_id, start.as_ref(), self.deadline(0)).await?;
         let work: Vec<_> = chunks(page.groups, CHUNK).map(|groups| self.check_chunk(groups)).collect();
-        let mut done = stream::iter(work).buffered(PARALLEL_CHUNKS);
-        while let Some(chunk) = done.try_next().await? {
-            let Some((last, there)) = chunk else { return Ok(()) };
+        self.drain(stream::iter(work).buffered(PARALLEL_CHUNKS), |(last, there)| {
             self.with(|state| {
-                state.place.stage = Stage::Table(Some(position(&last)));
+                state.place.stage = Stage::Table(last.as_ref().map(position));
                 state.place.groups += there;
             });
-        }
+        })
+        .await?;
         let stage = page.next.map_or(Stage::List { next: 0, done: 0 }, |next| Stage::Table(Some(next)));
         self.with(|state| state.place.stage = stage);
-        if self.with(|state| state.place.is_full()) {
-            self.confirm().await?;
-        }
         Ok(())
     }
 
-    /// Compares groups of the table; the last of them and how many are there, or nothing once the time is over.
-    async fn check_chunk(&self, groups: Vec<Listed>) -> Result<Option<(GroupKey, u64)>, ReconcileError> {
-        let Some(last) = groups.last().map(|group| group.key.clone()).filter(|_| !self.is_over()) else {
-            return Ok(None);
-        };
+    /// Compares groups of the table; the last of them, and how many are there.
+    async fn check_chunk(&self, groups: Vec<Listed>) -> Result<(Option<GroupKey>, u64), ReconcileError> {
+        self.begin()?;
+        let last = groups.last().map(|group| group.key.clone());
         let (there, destroyed): (Vec<_>, Vec<_>) = groups.into_iter().partition(Listed::is_there);
         let count = there.len() as u64;
         self.sweep(destroyed).await?;
         self.check(there).await?;
-        Ok(Some((last, count)))
+        Ok((last, count))
     }
 
     /// Removes what destroyed groups have left behind: their own marks go by TTL, the items of their members don't.
     async fn sweep(&self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        if self.request.dry_run {
-            return Ok(());
-        }
         let sweep = async |group: Listed| {
+            let _room = self.room(LEFTOVERS).await;
+            self.begin()?;
             let nothing = Event { key: group.key, group: Facts::default(), members: BTreeMap::new() };
-            self.reconcile.store.settle(&nothing, self.deadline()).await
+            self.reconcile.store.settle(&nothing, self.deadline(LEFTOVERS)).await?;
+            Ok(())
         };
-        let work: Vec<_> = groups.into_iter().map(sweep).collect();
-        let mut done = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        while done.try_next().await?.is_some() {}
-        Ok(())
+        let groups = groups.into_iter().filter(|_| !self.request.dry_run);
+        let work: Vec<_> = groups.map(sweep).collect();
+        self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await
     }
 
     /// Adds those groups of a page of Chat's list that the table lacks.
-    async fn walk_list(&self, is_first: bool) -> Result<(), ReconcileError> {
-        let Stage::List { next, done } = self.place().stage else { return Ok(()) };
-        let list = match self.reconcile.chat.groups(next, GROUPS_MAX, self.deadline()).await {
+    async fn walk_list(&self, next: u64, done: usize, is_first: bool) -> Result<(), ReconcileError> {
+        let list = match self.reconcile.chat.groups(next, GROUPS_MAX, self.time.end).await {
             // Perhaps Chat does not know the page of an earlier call any more.
             Err(error) if error.class() == Class::Other && is_first && next != 0 => {
                 self.with(|state| state.place.stage = Stage::List { next: 0, done: 0 });
@@ -175,81 +177,98 @@ impl<'a> Pass<'a> {
             }
             list => list?.value,
         };
-        let ids: Vec<String> = list.ids.into_iter().filter(|id| id.len() <= GROUP_ID_MAX_BYTES).collect();
-        let rest = ids.get(done..).unwrap_or_default();
+        let rest = list.ids.get(done..).unwrap_or_default();
         let work: Vec<_> = rest.chunks(CHUNK).map(|chunk| self.add_chunk(chunk)).collect();
-        let mut work = stream::iter(work).buffered(PARALLEL_CHUNKS);
-        while let Some(chunk) = work.try_next().await? {
-            let Some(count) = chunk else { return Ok(()) };
+        self.drain(stream::iter(work).buffered(PARALLEL_CHUNKS), |count| {
             self.with(|state| {
                 state.report.groups_listed += count as u64;
                 if let Stage::List { done, .. } = &mut state.place.stage {
                     *done += count;
                 }
             });
-        }
+        })
+        .await?;
         let stage = if list.next == 0 { Stage::Gone } else { Stage::List { next: list.next, done: 0 } };
         self.with(|state| state.place.stage = stage);
         Ok(())
     }
 
-    /// Adds groups that are not there; how many were looked up, or nothing once the time is over.
-    async fn add_chunk(&self, group_ids: &[String]) -> Result<Option<usize>, ReconcileError> {
-        if self.is_over() {
-            return Ok(None);
-        }
-        let groups = self.look_up(group_ids).await?;
+    /// Adds groups that are not there; how many entries of the list that were. Chat may list a group twice.
+    async fn add_chunk(&self, group_ids: &[String]) -> Result<usize, ReconcileError> {
+        self.begin()?;
+        let ids = group_ids.iter().map(String::as_str).filter(|id| id.len() <= GROUP_ID_MAX_BYTES);
+        let groups = self.look_up(ids.collect::<BTreeSet<_>>()).await?;
         self.check(groups.into_iter().filter(|group| !group.is_there()).collect()).await?;
-        Ok(Some(group_ids.len()))
+        Ok(group_ids.len())
     }
 
-    /// What the table says of these groups.
-    async fn look_up(&self, group_ids: &[String]) -> Result<Vec<Listed>, ReconcileError> {
+    /// What the table says of these groups, one by one.
+    pub(super) async fn look_up(
+        &self,
+        group_ids: impl IntoIterator<Item = &str>,
+    ) -> Result<Vec<Listed>, StoreError> {
         let sdk_app_id = self.reconcile.sdk_app_id;
-        let key = |group_id: &String| GroupKey { sdk_app_id, group_id: group_id.clone() };
-        let keys: Vec<GroupKey> = group_ids.iter().map(key).collect();
-        let listed = self.reconcile.store.listed(&keys).await?;
-        let mut facts: BTreeMap<GroupKey, Facts> =
-            listed.into_iter().map(|group| (group.key, group.facts)).collect();
-        let listed = |key: GroupKey| Listed { facts: facts.remove(&key).unwrap_or_default(), key };
-        Ok(keys.into_iter().map(listed).collect())
+        let key = |group_id: &str| GroupKey { sdk_app_id, group_id: group_id.to_owned() };
+        let keys = group_ids.into_iter().map(key).collect();
+        self.reconcile.store.listed(keys, self.deadline(0)).await
     }
 
     /// Asks a second time about the groups that Chat called gone, and destroys those that it still does.
-    async fn confirm(&self) -> Result<bool, ReconcileError> {
+    async fn confirm(&self) -> Result<(), ReconcileError> {
         let place = self.place();
         if place.gone.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
-        if self.is_over() {
-            return Ok(false);
+        let too_many = |gone: u64| ReconcileError::TooManyGone { gone, groups: place.groups };
+        // More than the place can hold can't be right, however many groups there are.
+        if place.is_full() && !self.request.allow_destroy {
+            return Err(too_many(place.destroyed + place.gone.len() as u64));
         }
-        let confirm_after = self.reconcile.pace.confirm_after;
         let since = SystemTime::now().duration_since(from_millis(place.gone_at)).unwrap_or_default();
-        sleep(confirm_after.saturating_sub(since)).await;
+        let wait = self.reconcile.pace.confirm_after.saturating_sub(since);
+        if Instant::now() + wait >= self.time.stop_at {
+            return Err(ReconcileError::OutOfTime);
+        }
+        sleep(wait).await;
         let gone = self.still_gone(&place.gone).await?;
-        let (count, groups) = (place.destroyed + gone.len() as u64, place.groups);
-        if count > GONE_MAX && count * GONE_SHARE > groups && !self.request.allow_destroy {
-            return Err(ReconcileError::TooManyGone { gone: count, groups });
+        let count = place.destroyed + gone.len() as u64;
+        let is_much = count > GONE_MAX && count * GONE_SHARE > place.groups;
+        if is_much && !self.request.allow_destroy {
+            return Err(too_many(count));
         }
         let work: Vec<_> = gone.into_iter().map(|event| self.destroy(event)).collect();
-        let mut done = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        while done.try_next().await?.is_some() {}
-        self.with(|state| {
-            state.place.destroyed = count;
-            state.place.gone.clear();
-        });
-        Ok(true)
+        self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await?;
+        self.with(|state| state.place.gone.clear());
+        Ok(())
+    }
+
+    /// Does work side by side, and takes its results up to the first that the end of the time has cut off. What is under
+    /// way by then comes to its own end.
+    pub(super) async fn drain<T>(
+        &self,
+        mut work: impl Stream<Item = Result<T, ReconcileError>> + Unpin,
+        mut take: impl FnMut(T),
+    ) -> Result<(), ReconcileError> {
+        let mut result = Ok(());
+        while let Some(done) = work.next().await {
+            match done {
+                Ok(done) if result.is_ok() => take(done),
+                Ok(_) => {}
+                Err(error) if self.is_cut_off(&error) => result = result.and(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        result
     }
 
     /// Counts and tells of a group that could not be compared.
-    pub(super) fn skip(&self, group_id: &str, error: &str) {
+    pub(super) fn skip(&self, group_id: &str, error: &dyn Error) {
         let skipped = self.with(|state| {
             state.report.skipped += 1;
             state.report.skipped
         });
         if skipped <= SKIPPED_MAX_LINES {
-            (self.observer)(&Note::Skipped { group_id, error });
+            (self.observer)(&Note::Skipped { group_id, error: &causes(error) });
         }
     }
 
@@ -259,10 +278,10 @@ impl<'a> Pass<'a> {
         (self.observer)(&Note::Corrected(correction));
     }
 
-    /// Counts groups that were compared.
-    pub(super) fn checked(&self, count: u64) {
+    /// Counts a group that was compared.
+    pub(super) fn checked(&self) {
         let report = self.with(|state| {
-            state.report.groups_checked += count;
+            state.report.groups_checked += 1;
             state.report.clone()
         });
         (self.observer)(&Note::Progress(&report));
@@ -276,25 +295,55 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Adds to the custom fields that are known, and returns them.
-    pub(super) fn custom_fields(&self, more: impl Iterator<Item = String>) -> Vec<String> {
+    /// Remembers that a group that was gone is destroyed.
+    pub(super) fn destroyed(&self, group_id: &str) {
         self.with(|state| {
-            state.custom_fields.extend(more);
-            state.custom_fields.iter().cloned().collect()
-        })
+            state.place.gone.remove(group_id);
+            state.place.destroyed += 1;
+        });
+    }
+
+    /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
+    /// none has shown any.
+    pub(super) fn custom_fields(&self, groups: &[Listed]) -> Option<BTreeSet<String>> {
+        let names = groups.iter().flat_map(|group| group.facts.values.keys());
+        let names = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
+        let known = self.with(|state| {
+            state.custom_fields.extend(names);
+            state.custom_fields.clone()
+        });
+        Some(known).filter(|known| !known.is_empty() && groups.iter().any(Listed::is_there))
     }
 
     pub(super) fn is_turn_of(&self, group_id: &str) -> bool {
         self.with(|state| state.place.is_turn_of(group_id))
     }
 
-    /// When a question that is asked now must be answered.
-    pub(super) fn deadline(&self) -> Instant {
-        (Instant::now() + QUESTION_BUDGET).min(self.stop_at + GRACE)
+    /// Waits until there is memory for so many members more.
+    pub(super) async fn room(&self, members: u64) -> Option<SemaphorePermit<'_>> {
+        let members = u32::try_from(members).unwrap_or(u32::MAX).clamp(1, MEMBERS_MAX);
+        self.members.acquire_many(members).await.ok()
+    }
+
+    /// When the table must have read or written so many members.
+    pub(super) fn deadline(&self, members: u64) -> Instant {
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
+        let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
+        (Instant::now() + budget).min(self.time.end)
+    }
+
+    /// Nothing is begun once the time is over.
+    pub(super) fn begin(&self) -> Result<(), ReconcileError> {
+        if self.is_over() { Err(ReconcileError::OutOfTime) } else { Ok(()) }
+    }
+
+    /// Whether an error only tells that the time is over.
+    pub fn is_cut_off(&self, error: &ReconcileError) -> bool {
+        self.is_over() && error.is_transient() || matches!(error, ReconcileError::OutOfTime)
     }
 
     fn is_over(&self) -> bool {
-        Instant::now() >= self.stop_at
+        Instant::now() >= self.time.stop_at
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

@@ -31,6 +31,8 @@ pub struct Place {
     pub gone: BTreeMap<String, u64>,
     /// When the last of them was called gone, by our clock.
     pub gone_at: u64,
+    /// Whether they were too many. A call that allows them only has to confirm them; another begins the next pass.
+    pub is_refused: bool,
 }
 
 /// The parts of a pass.
@@ -60,20 +62,15 @@ impl Place {
     pub fn resume(text: Option<&str>, request: &ReconcileRequest) -> Self {
         // What can't be read is a pass that begins.
         let place: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        match request.all_members && !place.all_members {
-            true => Self { pass: place.pass, all_members: true, ..Self::default() },
-            false => place,
+        let is_over = place.is_refused && !request.allow_destroy;
+        match is_over || (request.all_members && !place.all_members) {
+            true => Self {
+                pass: place.pass + u64::from(is_over),
+                all_members: request.all_members,
+                ..Self::default()
+            },
+            false => Self { is_refused: false, ..place },
         }
-    }
-
-    /// The next pass.
-    pub fn next_pass(&self) -> Self {
-        Self { pass: self.pass + 1, ..Self::default() }
-    }
-
-    /// A pass that begins again.
-    pub fn again(&self) -> Self {
-        Self { pass: self.pass, ..Self::default() }
     }
 
     /// As it is kept in the table.
@@ -136,6 +133,12 @@ mod tests {
         let going = Place { all_members: true, ..place };
         assert_eq!(Place::resume(Some(&going.to_text()), &all), going);
         assert_eq!(Place::resume(Some(&going.to_text()), &plain), going);
+        let refused = Place { is_refused: true, stage: Stage::Gone, ..going.clone() };
+        let allowed = ReconcileRequest { allow_destroy: true, ..Default::default() };
+        let confirming = Place { stage: Stage::Gone, ..going };
+        assert_eq!(Place::resume(Some(&refused.to_text()), &allowed), confirming);
+        let next = Place { pass: 8, ..Place::default() };
+        assert_eq!(Place::resume(Some(&refused.to_text()), &plain), next);
         for text in [None, Some(""), Some("{}"), Some("{")] {
             assert_eq!(Place::resume(text, &plain), Place::default());
         }

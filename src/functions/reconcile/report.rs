@@ -3,8 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
+use super::ReconcileError;
 use crate::event::{Event, Name};
+use crate::log::causes;
 use crate::time::rfc3339;
 
 /// The answer: what one call has done. A dry run counts what it would have done.
@@ -128,44 +131,13 @@ pub enum Note<'a> {
     Progress(&'a Report),
 }
 
-#[derive(Serialize)]
-struct Line<'a, T> {
-    timestamp: String,
-    level: &'static str,
-    outcome: &'static str,
-    #[serde(flatten)]
-    content: T,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-impl<T: Serialize> Line<'_, T> {
-    fn text(&self) -> String {
-        // Strings and numbers always serialize.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-#[derive(Serialize)]
-struct Skipped<'a> {
-    group_id: &'a str,
-}
-
 impl Note<'_> {
     /// The log line, if there is one.
     pub fn to_line(&self, now: SystemTime) -> Option<String> {
-        let timestamp = rfc3339(now);
         match self {
-            Note::Corrected(content) => {
-                let (level, outcome) = ("INFO", "corrected");
-                Some(Line { timestamp, level, outcome, content, duration_ms: None, error: None }.text())
-            }
+            Note::Corrected(correction) => Some(line(now, ("INFO", "corrected"), json!(correction))),
             Note::Skipped { group_id, error } => {
-                let (level, outcome, content) = ("WARN", "skipped", Skipped { group_id });
-                let error = Some(*error);
-                Some(Line { timestamp, level, outcome, content, duration_ms: None, error }.text())
+                Some(line(now, ("WARN", "skipped"), json!({ "group_id": group_id, "error": error })))
             }
             Note::Progress(_) => None,
         }
@@ -173,23 +145,35 @@ impl Note<'_> {
 }
 
 /// What one call came to. A pass that failed has done a part of its work.
-#[derive(Debug)]
-pub struct Reconciled<E> {
+#[derive(Debug, Default)]
+pub struct Reconciled {
     /// What was done.
     pub report: Report,
+    /// Whether it was called for named groups alone.
+    pub named: bool,
     /// Why it failed, if it did.
-    pub error: Option<E>,
+    pub error: Option<ReconcileError>,
     /// How long it took.
     pub duration: Duration,
 }
 
-impl<E: std::error::Error + 'static> Reconciled<E> {
+impl Reconciled {
     /// The log line of the call.
     pub fn to_line(&self, now: SystemTime) -> String {
-        let error = self.error.as_ref().map(|error| crate::log::causes(error));
-        let (level, outcome) = if error.is_some() { ("ERROR", "failed") } else { ("INFO", "reconciled") };
-        let duration_ms = u64::try_from(self.duration.as_millis()).ok();
-        let (timestamp, content) = (rfc3339(now), &self.report);
-        Line { timestamp, level, outcome, content, duration_ms, error: error.as_deref() }.text()
+        let mut content = json!(self.report);
+        content["named"] = json!(self.named);
+        content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
+        if let Some(error) = &self.error {
+            content["error"] = json!(causes(error));
+        }
+        let outcome = if self.error.is_some() { ("ERROR", "failed") } else { ("INFO", "reconciled") };
+        line(now, outcome, content)
     }
+}
+
+fn line(now: SystemTime, (level, outcome): (&str, &str), mut content: Value) -> String {
+    content["timestamp"] = json!(rfc3339(now));
+    content["level"] = json!(level);
+    content["outcome"] = json!(outcome);
+    content.to_string()
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chat_groups::chat::Command;
 use chat_groups::{
-    Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, causes, to_millis,
+    Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, TimeLimit, causes,
+    to_millis,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
     println!(
         "application {}, table {}: {}",
-        settings.sdk_app_id,
+        settings.chat.sdk_app_id,
         settings.table_name,
         if request.dry_run { "a dry run; APPLY=1 writes what differs" } else { "what differs is written" }
     );
@@ -45,7 +46,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Note::Skipped { group_id, error } => bar.suspend(|| println!("skipped    {group_id}: {error}")),
         Note::Progress(report) => bar.set_position(report.groups_checked),
     };
-    let reconciled = reconcile.run(&request, Instant::now() + LONG, &observe).await;
+    let reconciled = reconcile.run(&request, TimeLimit::within(LONG), &observe).await;
     bar.finish_and_clear();
     let seconds = (to_millis(std::time::SystemTime::now()) - to_millis(start)) / 1000;
     summarize(&reconciled.report, &reconcile, seconds);
@@ -77,7 +78,7 @@ async fn count(reconcile: &Reconcile, request: &ReconcileRequest) -> Result<u64,
     if let Some(group_ids) = &request.group_ids {
         return Ok(group_ids.len() as u64);
     }
-    let list = reconcile.chat().groups(0, 1, Instant::now() + Duration::from_secs(30)).await?;
+    let list = reconcile.chat.groups(0, 1, Instant::now() + Duration::from_secs(30)).await?;
     Ok(list.value.total.unwrap_or_default())
 }
 
@@ -127,7 +128,7 @@ fn summarize(report: &Report, reconcile: &Reconcile, seconds: u64) {
         report.members_added, report.members_removed, report.members_changed
     );
     let calls = [Command::GroupList, Command::GroupInfo, Command::MemberInfo, Command::Role];
-    let calls = calls.map(|command| format!("{} {command}", reconcile.chat().calls(command)));
+    let calls = calls.map(|command| format!("{} {command}", reconcile.chat.calls(command)));
     println!("calls    {}, in {seconds} s", calls.join(", "));
     if !report.finished {
         println!("The pass is not finished: the next run goes on.");

@@ -1,0 +1,74 @@
+//! Chat's list of groups: several pages, doubles, and places in it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::*;
+
+/// So large that the list takes two pages, of 312 groups and of the rest.
+fn many_rooms(world: &World) {
+    for number in 0..600 {
+        let room = Group { group_type: "AVChatRoom".to_owned(), ..group(&[]) };
+        world.group(&format!("g{number:04}"), room);
+    }
+    world.chat.behave(|behavior| behavior.answer_max_bytes = 8_000);
+}
+
+/// Leaves a place, as an earlier call would have.
+async fn leave(world: &World, place: Value) {
+    let text = |text: String| AttributeValue::S(text);
+    let put = world.table.client().put_item().table_name("groups");
+    let put = put.item("pk", text(format!("{SDK_APP_ID}!reconcile"))).item("sk", text("PLACE".to_owned()));
+    put.item("place", text(place.to_string())).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn all_pages_of_the_list_are_walked() {
+    let world = World::start().await;
+    many_rooms(&world);
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 600 }));
+    assert_eq!(outcome.report().groups_listed, 600);
+    assert_eq!(world.call(json!({})).await.drift(), json!({}));
+}
+
+#[tokio::test]
+async fn a_pass_goes_on_within_a_page() {
+    let world = World::start().await;
+    many_rooms(&world);
+    let end = Instant::now() + Duration::from_secs(10);
+    let page = world.reconcile().chat.groups(0, 312, end).await.unwrap().value;
+    assert_eq!(page.ids.len(), 312);
+    leave(&world, json!({ "pass": 3, "stage": { "List": { "next": page.next, "done": 100 } } })).await;
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 188 }));
+    assert_eq!(outcome.report().groups_listed, 188);
+    assert!(world.table.group("g0411").await.is_none());
+    world.shows(&["g0412", "g0599"]).await;
+}
+
+#[tokio::test]
+async fn a_page_that_chat_does_not_know_any_more_is_no_obstacle() {
+    let world = World::start().await;
+    many_rooms(&world);
+    leave(&world, json!({ "stage": { "List": { "next": 7, "done": 100 } } })).await;
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 600 }));
+    assert!(outcome.report().finished);
+}
+
+#[tokio::test]
+async fn a_group_that_is_listed_twice_is_one_group() {
+    let world = World::start().await;
+    let ids: Vec<String> = (0..150).map(|number| format!("g{}", number / 2)).collect();
+    for id in &ids {
+        world.group(id, group(&["a"]));
+    }
+    let list: Vec<Value> = ids.iter().map(|id| json!({ "GroupId": id })).collect();
+    let answer = json!({ "ErrorCode": 0, "GroupIdList": list, "Next": 0 }).to_string();
+    world.chat.script("get_appid_group_list", Script::always(Fault::Answer(200, answer)));
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 75, "members_added": 75 }));
+    assert!(outcome.report().finished);
+    assert_eq!(outcome.report().groups_listed, 150);
+    assert_eq!(world.call(json!({})).await.drift(), json!({}));
+}

@@ -1,0 +1,171 @@
+//! Who is in a group: nobody is missed, and nobody is removed on a guess.
+
+use super::*;
+
+/// Accounts whose order is that of their numbers.
+fn accounts(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("account-{number:05}")).collect()
+}
+
+fn crowd(group_type: &str, count: usize) -> Group {
+    let accounts = accounts(count);
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    Group { group_type: group_type.to_owned(), ..group(&accounts) }
+}
+
+/// Before the second page of each of the first lists, somebody of the first page leaves, so that the one after that page
+/// moves into it; and another joins.
+fn shift(world: &World, lists: usize, joins: bool) {
+    let (mut pages, mut shifts) = (0, 0);
+    world.chat.before_each(move |command, model| {
+        pages += usize::from(command == "get_group_member_info");
+        if command == "get_group_member_info" && pages % 3 == 2 && shifts < lists {
+            let members = &mut model.groups.get_mut("g").unwrap().members;
+            members.remove(&format!("account-{shifts:05}"));
+            if joins {
+                members.insert(format!("zoe {shifts}"), Member::joined(ago(1)));
+            }
+            shifts += 1;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_new_group_that_somebody_leaves_while_it_is_listed_misses_nobody() {
+    let world = World::start().await;
+    world.group("g", crowd("Public", 401));
+    shift(&world, 1, false);
+    // It is not complete by what was counted before.
+    assert_eq!(world.call(json!({})).await.drift(), json!({ "skipped": 1 }));
+    assert!(world.items().await.is_empty());
+    assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 1, "members_added": 400 }));
+    assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
+}
+
+#[tokio::test]
+async fn a_new_group_of_several_pages_is_listed_until_two_lists_are_the_same() {
+    let world = World::start().await;
+    world.group("g", crowd("Public", 401));
+    // One makes up for the other: the number tells nothing.
+    shift(&world, 2, true);
+    assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 1, "members_added": 401 }));
+    assert_eq!(world.chat.calls("get_group_member_info"), 12, "three pages, four times");
+    assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
+}
+
+#[tokio::test]
+async fn a_new_group_whose_list_never_settles_is_skipped() {
+    let world = World::start().await;
+    world.group("g", crowd("Public", 401));
+    shift(&world, usize::MAX, true);
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "skipped": 1 }));
+    assert!(outcome.lines[0]["error"].as_str().unwrap().contains("the same ones twice"));
+    assert!(world.items().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_group_that_has_members_is_not_created_without_any() {
+    for answer in [json!({ "MemberList": [], "MemberNum": 0 }), json!({})] {
+        let world = World::start().await;
+        world.group("g", group(&["a", "b", "c"]));
+        let mut answer = answer;
+        answer["ErrorCode"] = json!(0);
+        world.chat.script("get_group_member_info", Script::always(Fault::Answer(200, answer.to_string())));
+        assert_eq!(world.call(json!({})).await.drift(), json!({ "skipped": 1 }));
+        assert!(world.items().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_large_community_is_brought_in_and_kept() {
+    let world = World::start().await;
+    world.group("g", crowd("Community", 450));
+    assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 1, "members_added": 450 }));
+    assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
+    world.change("g", |g| {
+        g.members.remove("account-00007");
+        g.members.remove("account-00300");
+        g.members.insert("zoe".to_owned(), Member::joined(ago(1)));
+        g.members.get_mut("account-00400").unwrap().role = "Admin".to_owned();
+    });
+    // What the first pass has said must be older than this, and Chat's clock tells seconds.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let drift = json!({ "members_added": 1, "members_removed": 2, "members_changed": 1 });
+    assert_eq!(world.call(json!({ "members": "all" })).await.drift(), drift);
+    assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
+}
+
+#[tokio::test]
+async fn a_name_card_that_chat_leaves_out_is_empty_and_a_role_says_nothing() {
+    let world = World::start().await;
+    world.group("g", group(&["a", "b"]));
+    world.announce("g").await;
+    let mut facts = says(name::NAME_CARD, "old", ago(1800) * 1000);
+    facts.say(name::ROLE, Some("Admin".to_owned()), at(ago(1800) * 1000));
+    world.say("g", Facts::default(), &[("b", facts)]).await;
+    let list = json!([{ "Member_Account": "a" }, { "Member_Account": "b" }]);
+    let answer = json!({ "ErrorCode": 0, "MemberNum": 2, "MemberList": list }).to_string();
+    world.chat.script("get_group_member_info", Script::always(Fault::Answer(200, answer)));
+    assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({ "members_changed": 1 }));
+    let member = &world.table.group("g").await.unwrap().members[1];
+    assert_eq!((text_of(member, "name_card"), text_of(member, "role")), (Some(""), Some("Admin")));
+}
+
+#[tokio::test]
+async fn what_is_not_confirmed_does_not_hold_up_the_rest() {
+    let odd = json!({ "ErrorCode": 0, "UserIdList": "none" }).to_string();
+    for fault in
+        [Fault::Code(10004), Fault::Code(10010), Fault::Code(10007), Fault::Empty, Fault::Answer(200, odd)]
+    {
+        let world = World::start().await;
+        world.group("g", group(&["a", "b", "c"]));
+        world.announce("g").await;
+        world.change("g", |g| {
+            g.name = "new".to_owned();
+            g.members.retain(|account, _| account == "a");
+            g.members.insert("d".to_owned(), Member::joined(ago(1)));
+        });
+        world.chat.script("get_role_in_group", Script::always(fault.clone()));
+        let drift = json!({ "groups_changed": 1, "members_added": 1, "skipped": 1 });
+        assert_eq!(world.call(json!({})).await.drift(), drift, "{fault:?}");
+        assert_eq!(world.members("g").await, ["a", "b", "c", "d"], "{fault:?}");
+        world.chat.script("get_role_in_group", Script::default());
+        let outcome = world.call(json!({ "members": "all" })).await;
+        assert_eq!(outcome.drift(), json!({ "members_removed": 2 }), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_of_which_chat_cannot_read_one_are_confirmed_apart() {
+    let world = World::start().await;
+    world.group("g", group(&["a", "b", "c", "d"]));
+    world.announce("g").await;
+    world.change("g", |g| g.members.retain(|account, _| account == "a"));
+    // b, c and d are refused together, and b alone.
+    world.chat.script("get_role_in_group", Script::first(vec![Fault::Code(10004); 2]));
+    let outcome = world.call(json!({ "members": "all" })).await;
+    assert_eq!(outcome.drift(), json!({ "members_removed": 2, "skipped": 1 }));
+    assert_eq!(world.members("g").await, ["a", "b"]);
+    // An answer that leaves some out confirms the others.
+    world.chat.script("get_role_in_group", Script::first([Fault::Truncate]));
+    assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({ "skipped": 1 }));
+    assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({ "members_removed": 1 }));
+}
+
+#[tokio::test]
+async fn no_more_members_are_in_memory_at_once_than_fit() {
+    let world = World::start().await;
+    let mut infos = Vec::new();
+    for id in ["a", "b", "c"] {
+        world.group(id, group(&["x"]));
+        world.announce(id).await;
+        infos.push(json!({ "GroupId": id, "ErrorCode": 0, "Type": "Public", "MemberNum": 15_000 }));
+    }
+    let answer = json!({ "ErrorCode": 0, "GroupInfo": infos }).to_string();
+    world.chat.script("get_group_info", Script::always(Fault::Answer(200, answer)));
+    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(300))));
+    let start = Instant::now();
+    world.call(json!({ "members": "all" })).await.report();
+    assert!(start.elapsed() >= Duration::from_millis(900), "one after the other: {:?}", start.elapsed());
+}

@@ -1,0 +1,79 @@
+//! The end of a call's time, and the turns that groups wait for.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_call_stops_well_before_its_time_limit_and_of_a_short_one_leaves_half() {
+    let start = Instant::now();
+    let within = |seconds| {
+        let time = TimeLimit::within(Duration::from_secs(seconds));
+        ((time.stop_at - start).as_secs(), (time.end - start).as_secs())
+    };
+    assert_eq!(within(900), (780, 870));
+    assert_eq!(within(200), (80, 170));
+    assert_eq!(within(121), (1, 91));
+    assert_eq!(within(120), (60, 105));
+    assert_eq!(within(10), (5, 8));
+    assert_eq!(within(0), (0, 0));
+}
+
+#[tokio::test]
+async fn groups_that_wait_long_for_their_turn_are_not_skipped() {
+    let world = World::start().await;
+    for number in 0..40 {
+        world.group(&format!("g{number}"), group(&["a"]));
+    }
+    let accounts: Vec<String> = (0..900).map(|number| format!("account-{number:05}")).collect();
+    world.group("large", group(&accounts.iter().map(String::as_str).collect::<Vec<_>>()));
+    // Each waits for its turn longer than it may take, and each page of the large one again.
+    let reconcile = world.reconcile_within(Limits {
+        list_interval: Duration::ZERO,
+        call_interval: Duration::from_millis(40),
+        attempt_timeout: Duration::from_millis(300),
+        request_budget: Duration::from_millis(300),
+    });
+    let outcome = call(&reconcile, &json!({}), stops_after(Duration::from_secs(60))).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 41, "members_added": 940 }));
+}
+
+#[tokio::test]
+async fn groups_that_the_end_cuts_off_are_not_passed_over() {
+    for command in ["get_group_info", "get_group_member_info", "get_role_in_group"] {
+        let world = World::start().await;
+        for number in 0..30 {
+            world.group(&format!("g{number:02}"), group(&["a", "b"]));
+            if number % 2 == 0 {
+                world.announce(&format!("g{number:02}")).await;
+                world.change(&format!("g{number:02}"), |g| drop(g.members.remove("b")));
+            }
+        }
+        let script = Script { first: vec![Fault::None; 1].into(), then: Fault::Hang };
+        world.chat.script(command, script);
+        let start = Instant::now();
+        let time = TimeLimit {
+            stop_at: start + Duration::from_millis(500),
+            end: start + Duration::from_millis(900),
+        };
+        let outcome = call(&world.reconcile(), &json!({ "members": "all" }), time).await;
+        assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+        assert!(!outcome.report().finished && outcome.report().skipped == 0, "{command} {outcome:?}");
+        world.chat.script(command, Script::default());
+        assert!(world.call(json!({})).await.report().finished, "the same pass");
+        let ids: Vec<String> = expected(&world.chat).into_keys().collect();
+        assert_eq!(world.shown(&ids).await, expected(&world.chat), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn no_group_is_begun_after_the_stop_and_what_is_under_way_is_ended() {
+    let world = World::start().await;
+    for number in 0..60 {
+        world.group(&format!("g{number:02}"), group(&["a"]));
+    }
+    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(400))));
+    let outcome = world.call_for(json!({}), Duration::from_millis(300)).await;
+    assert!(!outcome.report().finished);
+    let begun = world.chat.calls("get_group_member_info");
+    assert!((1..=16).contains(&begun), "{begun}");
+    assert_eq!(outcome.drift(), json!({ "groups_added": begun, "members_added": begun }));
+}
