@@ -10,6 +10,7 @@ mod pages;
 mod rate;
 mod usersig;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,16 +19,17 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::callback::Fields;
 use crate::http::HttpClient;
 use crate::retry::Backoff;
 use crate::time::to_seconds;
 
 pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
-use answer::{Fields, MemberPage, each};
+use answer::{MemberPage, each, parse, required, text_of};
 pub use command::Command;
 pub use error::{ChatError, Class, Reason};
 pub use pages::Paging;
-use pages::{Place, earliest, in_parts};
+use pages::{Place, in_parts};
 use rate::TokenBucket;
 pub use usersig::SecretKey;
 
@@ -132,7 +134,7 @@ impl ChatApi {
         let mut limit = limit.clamp(1, self.list_limit.load(Ordering::Relaxed));
         loop {
             let question = json!({ "Limit": limit, "Next": next });
-            let read = |fields: &mut Fields| GroupList::read(fields, next);
+            let read = |fields: &mut Fields<'_>| GroupList::read(fields, next);
             match self.ask(Command::GroupList, &question, end, read).await {
                 Err(error) if error.class() == Class::TooLarge && limit > 1 => {
                     limit /= 2;
@@ -148,17 +150,17 @@ impl ChatApi {
     pub async fn group_infos(
         &self,
         group_ids: &[&str],
-        custom_fields: Option<&[&str]>,
+        custom_fields: Option<&BTreeSet<String>>,
         end: Instant,
     ) -> Result<Answer<Results<GroupInfo>>, ChatError> {
-        let ask_for = async |part: &[&str], custom_fields: Option<&[&str]>| {
+        let ask_for = async |part: &[&str], custom_fields: Option<&BTreeSet<String>>| {
             let mut filter = json!({ "GroupBaseInfoFilter": GroupInfo::fields() });
             if let Some(custom_fields) = custom_fields {
                 filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
             }
             let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
             let list = (Command::GroupInfo, "GroupInfo", "GroupId");
-            let read = |fields: &mut Fields| each(fields, list, part, GroupInfo::read);
+            let read = |fields: &mut Fields<'_>| each(fields, list, part, GroupInfo::read);
             self.ask(Command::GroupInfo, &question, end, read).await
         };
         let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
@@ -196,12 +198,12 @@ impl ChatApi {
                 }
                 answer => answer?,
             };
-            asked_at = earliest(asked_at, page.asked_at);
+            let asked_at = *asked_at.get_or_insert(page.asked_at);
             let more = place.advance(&page.value).map_err(|reason| ChatError { command, reason })?;
             roster.member_num = roster.member_num.max(page.value.member_num);
             roster.members.extend(page.value.members);
             if !more {
-                return Ok(Answer { asked_at: asked_at.unwrap_or(page.asked_at), value: roster });
+                return Ok(Answer { asked_at, value: roster });
             }
             roster.is_steady = false;
         }
@@ -217,7 +219,7 @@ impl ChatApi {
         let ask = async |part: &[&str]| {
             let question = json!({ "GroupId": group_id, "User_Account": part });
             let list = (Command::Role, "UserIdList", "Member_Account");
-            let read = |fields: &mut Fields| each(fields, list, part, |entry| entry.required("Role"));
+            let read = |fields: &mut Fields<'_>| each(fields, list, part, |entry| required(entry, "Role"));
             self.ask(Command::Role, &question, end, read).await
         };
         in_parts(accounts, ROLES_MAX, ask).await
@@ -229,7 +231,7 @@ impl ChatApi {
         command: Command,
         question: &Value,
         end: Instant,
-        read: impl Fn(&mut Fields) -> Result<T, Reason>,
+        read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
     ) -> Result<Answer<T>, ChatError> {
         let bucket = if command == Command::GroupList { &self.lists } else { &self.others };
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
@@ -262,14 +264,14 @@ impl ChatApi {
         command: Command,
         question: &Value,
         deadline: Instant,
-        read: impl Fn(&mut Fields) -> Result<T, Reason>,
+        read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
     ) -> Result<Answer<T>, Reason> {
         self.calls[command as usize].fetch_add(1, Ordering::Relaxed);
         let user_sig = self.user_sig(SystemTime::now());
         let deadline = deadline.min(Instant::now() + self.settings.limits.attempt_timeout);
         let answer = timeout_at(deadline, self.post(&self.url(command, &user_sig), question)).await;
         let Answer { asked_at, value: body } = answer.map_err(|_| Reason::TimedOut)??;
-        Ok(Answer { asked_at, value: read(&mut Fields::parse(&body, &user_sig)?)? })
+        Ok(Answer { asked_at, value: read(&mut parse(&text_of(&body, &user_sig))?)? })
     }
 
     async fn post(&self, url: &str, question: &Value) -> Result<Answer<Vec<u8>>, Reason> {

@@ -1,15 +1,14 @@
 //! The answers of Chat's REST API, read as leniently as callbacks are: a number may come as a string, null counts as
 //! absent, an absent list as empty, and fields that are not known are ignored.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::command::Command;
 use super::error::{ChatError, Reason};
+use crate::callback::{Fields, string};
 use crate::event::{Name, map_name, name};
 
 /// What Chat says, and as of when.
@@ -97,12 +96,12 @@ pub(super) struct MemberPage {
 
 impl GroupList {
     /// Reads the page that begins at `asked`.
-    pub(super) fn read(fields: &mut Fields, asked: u64) -> Result<Self, Reason> {
+    pub(super) fn read(fields: &mut Fields<'_>, asked: u64) -> Result<Self, Reason> {
         let entries = fields.entries("GroupIdList")?.into_iter();
         let list = Self {
-            ids: entries.map(|mut entry| entry.required("GroupId")).collect::<Result<_, _>>()?,
-            next: fields.number("Next")?.unwrap_or_default(),
-            total: fields.number("TotalCount")?,
+            ids: entries.map(|mut entry| required(&mut entry, "GroupId")).collect::<Result<_, _>>()?,
+            next: number(fields, "Next")?.unwrap_or_default(),
+            total: number(fields, "TotalCount")?,
         };
         match list.next != 0 && list.next == asked {
             true => Err(Reason::unreadable("Next", "a place after the last one")),
@@ -117,24 +116,24 @@ impl GroupInfo {
         [&FIELDS.map(|(field, _)| field)[..], &["CreateTime", "MemberNum"]].concat()
     }
 
-    pub(super) fn read(fields: &mut Fields) -> Result<Self, Reason> {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
         let mut values = BTreeMap::new();
         for (field, name) in FIELDS {
             let text = match name {
                 // Every group has one: an entry without it is not the whole answer, and what it lacks is not empty.
-                name::TYPE => fields.required(field)?,
-                _ => fields.text(field)?.unwrap_or_default(),
+                name::TYPE => required(fields, field)?,
+                _ => text(fields, field)?.unwrap_or_default(),
             };
             values.insert(name.into(), text);
         }
         for mut entry in fields.entries("AppDefinedData")? {
-            let name = name::user_defined(&map_name(entry.required("Key")?));
-            values.insert(name, entry.text("Value")?.unwrap_or_default());
+            let name = name::user_defined(&map_name(required(&mut entry, "Key")?));
+            values.insert(name, text(&mut entry, "Value")?.unwrap_or_default());
         }
         Ok(Self {
             values,
-            create_time: fields.number("CreateTime")?,
-            member_num: fields.number("MemberNum")?,
+            create_time: number(fields, "CreateTime")?,
+            member_num: number(fields, "MemberNum")?,
         })
     }
 
@@ -145,35 +144,35 @@ impl GroupInfo {
 }
 
 impl MemberPage {
-    pub(super) fn read(fields: &mut Fields) -> Result<Self, Reason> {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
         let entries = fields.entries("MemberList")?.into_iter();
-        let member = |mut entry: Fields| {
-            let name_card = entry.text("NameCard")?.unwrap_or_default();
-            let member = Member { role: entry.text("Role")?, name_card };
-            Ok((entry.required("Member_Account")?, member))
+        let member = |mut entry: Fields<'_>| {
+            let name_card = text(&mut entry, "NameCard")?.unwrap_or_default();
+            let member = Member { role: text(&mut entry, "Role")?, name_card };
+            Ok((required(&mut entry, "Member_Account")?, member))
         };
         Ok(Self {
             members: entries.map(member).collect::<Result<_, Reason>>()?,
-            member_num: fields.number("MemberNum")?,
-            next: fields.text("Next")?.unwrap_or_default(),
+            member_num: number(fields, "MemberNum")?,
+            next: text(fields, "Next")?.unwrap_or_default(),
         })
     }
 }
 
 /// What a list of the answer says of each of these names. One that it leaves out has an error: nothing is guessed.
 pub(super) fn each<T>(
-    fields: &mut Fields,
+    fields: &mut Fields<'_>,
     (command, list, id): (Command, &'static str, &'static str),
     names: &[&str],
-    read: impl Fn(&mut Fields) -> Result<T, Reason>,
+    read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
 ) -> Result<Results<T>, Reason> {
     let error = |reason| ChatError { command, reason };
     let mut results = Results::new();
     for mut entry in fields.entries(list)? {
-        if let Ok(name) = entry.required(id)
+        if let Ok(name) = required(&mut entry, id)
             && names.contains(&name.as_str())
         {
-            let result = entry.check().and_then(|()| read(&mut entry));
+            let result = check(&mut entry, Some(0)).and_then(|()| read(&mut entry));
             results.insert(name, result.map_err(error));
         }
     }
@@ -184,131 +183,99 @@ pub(super) fn each<T>(
     Ok(results)
 }
 
-/// The fields of one JSON object, taken out one by one.
-#[derive(Debug)]
-pub(super) struct Fields {
-    /// Where the object stands: empty for the body, `MemberList[3].` for an entry of a list.
-    path: String,
-    fields: Map<String, Value>,
-    /// The body was not UTF-8 (a text that was cut within a character): broken places are replaced, and must not be
-    /// taken for what Chat says.
-    damaged: bool,
+/// The text of a body, with the secret cut out, should Chat repeat it. What is not UTF-8 (a text that was cut within a
+/// character) becomes [`BROKEN`].
+pub(super) fn text_of(body: &[u8], secret: &str) -> String {
+    let mut text = String::with_capacity(body.len());
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend((!chunk.invalid().is_empty()).then_some(BROKEN));
+    }
+    text.replace(secret, "[UserSig]")
 }
 
-impl Fields {
-    /// Reads the body of an answer. The secret is cut out, should Chat repeat it.
-    pub fn parse(body: &[u8], secret: &str) -> Result<Self, Reason> {
-        let text = String::from_utf8_lossy(body);
-        let damaged = matches!(text, Cow::Owned(_));
-        let fields = serde_json::from_str(&text.replace(secret, "[UserSig]")).map_err(|_| Reason::NotChat)?;
-        let mut fields = Self { path: String::new(), fields, damaged };
-        if fields.fields.get("ErrorCode").is_none_or(Value::is_null) {
-            return Err(Reason::NotChat);
-        }
-        fields.check()?;
-        Ok(fields)
-    }
+/// Stands where a text is broken, which must not be taken for what Chat says. Unicode keeps it from being a character.
+const BROKEN: char = '\u{ffff}';
 
-    /// Checks what the answer, or an entry of it, says of its own failure.
-    fn check(&mut self) -> Result<(), Reason> {
-        let code = self.number("ErrorCode")?.unwrap_or_default();
-        let failed = self.take("ActionStatus").is_some_and(|status| status == "FAIL");
-        let info = self.take("ErrorInfo").unwrap_or_default();
-        if code == 0 && !failed {
-            return Ok(());
-        }
-        Err(Reason::refused(code, info.as_str().unwrap_or_default()))
-    }
+/// Reads an answer, if Chat did not refuse to give one.
+pub(super) fn parse(text: &str) -> Result<Fields<'_>, Reason> {
+    let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Reason::NotChat)?;
+    check(&mut fields, None)?;
+    Ok(fields)
+}
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.fields.remove(name).filter(|value| !value.is_null())
-    }
+/// Checks what the answer, or an entry of it, says of its own failure.
+fn check(fields: &mut Fields<'_>, default: Option<u64>) -> Result<(), Reason> {
+    let code = number(fields, "ErrorCode")?.or(default).ok_or(Reason::NotChat)?;
+    let failed = fields.take("ActionStatus").and_then(string).is_some_and(|status| status == "FAIL");
+    let info = fields.take("ErrorInfo").and_then(string).unwrap_or_default();
+    if code == 0 && !failed { Ok(()) } else { Err(Reason::refused(code, &info)) }
+}
 
-    fn text(&mut self, name: &str) -> Result<Option<String>, Reason> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if !(self.damaged && text.contains('\u{fffd}')) => Ok(Some(text)),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(self.unreadable(name, "a string of UTF-8")),
-        }
-    }
+/// A string or, as its digits, a number.
+fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Reason> {
+    let Some(raw) = fields.take(name) else { return Ok(None) };
+    let text = match raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        true => Some(raw.get().to_owned()),
+        false => string(raw),
+    };
+    let text = text.filter(|text| !text.contains(BROKEN));
+    text.map(Some).ok_or_else(|| fields.error(name, "a string of UTF-8").into())
+}
 
-    /// A text that must be there.
-    pub fn required(&mut self, name: &str) -> Result<String, Reason> {
-        let text = self.text(name)?.filter(|text| !text.is_empty());
-        text.ok_or_else(|| self.unreadable(name, "a string that is not empty"))
-    }
+/// A text that must be there.
+pub(super) fn required(fields: &mut Fields<'_>, name: &str) -> Result<String, Reason> {
+    let text = text(fields, name)?.filter(|text| !text.is_empty());
+    text.ok_or_else(|| fields.error(name, "a string that is not empty").into())
+}
 
-    fn number(&mut self, name: &str) -> Result<Option<u64>, Reason> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let number = match &value {
-            Value::String(digits) => digits.parse().ok(),
-            value => value.as_u64(),
-        };
-        number.map(Some).ok_or_else(|| self.unreadable(name, "a whole number that is not negative"))
-    }
-
-    /// The objects of a list.
-    pub fn entries(&mut self, name: &str) -> Result<Vec<Self>, Reason> {
-        let list = match self.take(name) {
-            None => Vec::new(),
-            Some(Value::Array(list)) => list,
-            Some(_) => return Err(self.unreadable(name, "an array of objects")),
-        };
-        let entry = |(index, value)| match value {
-            Value::Object(fields) => {
-                Ok(Self { path: format!("{}{name}[{index}].", self.path), fields, damaged: self.damaged })
-            }
-            _ => Err(self.unreadable(&format!("{name}[{index}]"), "an object")),
-        };
-        list.into_iter().enumerate().map(entry).collect()
-    }
-
-    fn unreadable(&self, name: &str, expected: &'static str) -> Reason {
-        Reason::unreadable(format!("{}{name}", self.path), expected)
-    }
+fn number(fields: &mut Fields<'_>, name: &str) -> Result<Option<u64>, Reason> {
+    let Some(raw) = fields.take(name) else { return Ok(None) };
+    let number = string(raw).unwrap_or_else(|| raw.get().to_owned()).parse().ok();
+    number.map(Some).ok_or_else(|| fields.error(name, "a whole number that is not negative").into())
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn fields(mut body: Value) -> Fields {
+    /// Reads an answer with these fields.
+    fn read<T>(mut body: Value, read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>) -> Result<T, Reason> {
         body["ErrorCode"] = json!(0);
-        Fields::parse(body.to_string().as_bytes(), "secret").unwrap()
+        read(&mut parse(&body.to_string()).unwrap())
     }
 
     fn error(body: &str) -> String {
-        Fields::parse(body.as_bytes(), "secret").unwrap_err().to_string()
+        parse(&text_of(body.as_bytes(), "secret")).unwrap_err().to_string()
     }
 
     #[test]
     fn numbers_may_be_strings_and_null_is_absent() {
-        let list = GroupList::read(
-            &mut fields(json!({
-                "ActionStatus": "OK", "ErrorInfo": null, "More": [{}], "Next": "18446744073709551615",
-                "TotalCount": null, "GroupIdList": [{ "GroupId": "a", "Type": 1 }, { "GroupId": 7 }],
-            })),
-            0,
-        );
+        let list = |body| read(body, |fields| GroupList::read(fields, 0));
+        let page = list(json!({
+            "ActionStatus": "OK", "ErrorInfo": null, "More": [{}], "Next": "18446744073709551615",
+            "TotalCount": null, "GroupIdList": [{ "GroupId": "a", "Type": 1 }, { "GroupId": 7 }],
+        }));
         assert_eq!(
-            list.unwrap(),
+            page.unwrap(),
             GroupList { ids: vec!["a".into(), "7".into()], next: u64::MAX, total: None }
         );
-        let list = GroupList::read(&mut fields(json!({ "GroupIdList": null })), 0);
-        assert_eq!(list.unwrap(), GroupList { ids: Vec::new(), next: 0, total: None });
+        assert_eq!(
+            list(json!({ "GroupIdList": null })).unwrap(),
+            GroupList { ids: Vec::new(), next: 0, total: None }
+        );
     }
 
     #[test]
     fn a_group_is_read_field_by_field() {
-        let info = GroupInfo::read(&mut fields(json!({
+        let body = json!({
             "ErrorCode": "0", "GroupId": "a", "Type": "Public", "Name": "", "Introduction": null,
             "FaceUrl": "https://example.com/", "Owner_Account": "", "CreateTime": "1700000000", "MemberNum": 2,
             "AppDefinedData": [{ "Key": "k", "Value": "v\u{0}" }, { "Key": "empty", "Value": null }],
-        })));
+        });
         let values = [
             ("type", "Public"),
             ("name", ""),
@@ -324,13 +291,13 @@ mod tests {
             create_time: Some(1_700_000_000),
             member_num: Some(2),
         };
-        assert_eq!(info.unwrap(), expected);
+        assert_eq!(read(body, GroupInfo::read).unwrap(), expected);
     }
 
     #[test]
     fn an_entry_without_a_type_is_not_the_whole_answer() {
         for entry in [json!({ "GroupId": "a", "Name": "n" }), json!({ "GroupId": "a", "Type": "" })] {
-            let error = GroupInfo::read(&mut fields(entry)).unwrap_err();
+            let error = read(entry, GroupInfo::read).unwrap_err();
             assert_eq!(error.to_string(), "Type: expected a string that is not empty");
         }
     }
@@ -338,8 +305,7 @@ mod tests {
     #[test]
     fn a_field_that_is_not_what_it_should_be_is_named() {
         let member = |entry: Value| {
-            let page =
-                MemberPage::read(&mut fields(json!({ "MemberList": [{ "Member_Account": "a" }, entry] })));
+            let page = read(json!({ "MemberList": [{ "Member_Account": "a" }, entry] }), MemberPage::read);
             page.err().map(|reason| reason.to_string()).unwrap_or_default()
         };
         let account = "MemberList[1].Member_Account: expected a string that is not empty";
@@ -349,8 +315,8 @@ mod tests {
         let role = "MemberList[1].Role: expected a string of UTF-8";
         assert_eq!(member(json!({ "Member_Account": "b", "Role": {} })), role);
         for number in [json!(-1), json!(1.5), json!("one"), json!([])] {
-            let error = GroupList::read(&mut fields(json!({ "Next": number })), 0).unwrap_err();
-            assert_eq!(error.to_string(), "Next: expected a whole number that is not negative");
+            let error = read(json!({ "MemberNum": number }), MemberPage::read).err().unwrap();
+            assert_eq!(error.to_string(), "MemberNum: expected a whole number that is not negative");
         }
     }
 
@@ -378,11 +344,19 @@ mod tests {
     #[test]
     fn a_text_that_was_cut_within_a_character_is_not_taken_for_what_chat_says() {
         let body = b"{\"ErrorCode\":0,\"Name\":\"caf\xc3\",\"Type\":\"Public\"}";
-        let error = GroupInfo::read(&mut Fields::parse(body, "secret").unwrap()).unwrap_err();
+        let text = text_of(body, "secret");
+        let error = GroupInfo::read(&mut parse(&text).unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "Name: expected a string of UTF-8");
         // Sent as such it is a character like any other.
-        let info = GroupInfo::read(&mut fields(json!({ "Type": "Public", "Name": "\u{fffd}" })));
+        let info = read(json!({ "Type": "Public", "Name": "\u{fffd}" }), GroupInfo::read);
         assert_eq!(info.unwrap().values["name"], "\u{fffd}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_unicode_is_kept_as_a_callback_keeps_it() {
+        let text = r#"{"ErrorCode":0,"Name":"\ud800","Type":"Public"}"#;
+        let info = GroupInfo::read(&mut parse(text).unwrap()).unwrap();
+        assert_eq!(info.values["name"], r#""\ud800""#);
     }
 
     #[test]
@@ -404,8 +378,9 @@ mod tests {
         ]);
         let names = ["a", "b", "c", "d", "e"];
         let of = (Command::Role, "UserIdList", "Member_Account");
-        let roles =
-            each(&mut fields(json!({ "UserIdList": list })), of, &names, |entry| entry.required("Role"));
+        let roles = read(json!({ "UserIdList": list }), |fields| {
+            each(fields, of, &names, |entry| required(entry, "Role"))
+        });
         let roles: Vec<_> = roles.unwrap().into_iter().map(|(account, role)| (account, role.ok())).collect();
         let expected = [Some("Owner"), None, None, Some("NotMember"), None];
         let expected = names.iter().zip(expected);

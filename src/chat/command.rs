@@ -15,20 +15,14 @@ pub enum Command {
     Role,
 }
 
-impl Command {
-    /// Its name in the URL.
-    pub fn name(self) -> &'static str {
-        match self {
+/// Its name in the URL.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::GroupList => "get_appid_group_list",
             Self::GroupInfo => "get_group_info",
             Self::MemberInfo => "get_group_member_info",
             Self::Role => "get_role_in_group",
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Why Chat's REST API gave no answer, grouped by what to do next.
 
 use super::command::Command;
+use crate::callback::BodyError;
 use crate::http::HttpError;
 
 /// How much of Chat's ErrorInfo an error repeats, in characters.
@@ -64,13 +65,8 @@ pub enum Reason {
     #[error("body: expected a JSON object with ErrorCode")]
     NotChat,
     /// A field can't be read.
-    #[error("{field}: expected {expected}")]
-    Unreadable {
-        /// The field, as a path into the body.
-        field: String,
-        /// What should have been there.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] BodyError),
     /// The time was up.
     #[error("no answer in time")]
     TimedOut,
@@ -84,8 +80,8 @@ impl Reason {
         Self::Refused { code, info: info.chars().take(INFO_MAX_CHARS).collect() }
     }
 
-    pub(super) fn unreadable(field: impl Into<String>, expected: &'static str) -> Self {
-        Self::Unreadable { field: field.into(), expected }
+    pub(super) fn unreadable(field: &str, expected: &str) -> Self {
+        BodyError::Field { field: field.to_owned(), expected: expected.to_owned() }.into()
     }
 
     /// What to do next.
@@ -97,7 +93,7 @@ impl Reason {
             Self::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
             Self::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
             Self::Http(HttpError::Url) => Class::Settings,
-            Self::Unreadable { .. } => Class::Other,
+            Self::Unreadable(_) => Class::Other,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn in_parts<T>(
     while let Some(part) = parts.pop() {
         match (ask(part).await, part) {
             (Ok(answer), _) => {
-                asked_at = earliest(asked_at, answer.asked_at);
+                asked_at.get_or_insert(answer.asked_at);
                 results.extend(answer.value);
             }
             (Err(error), _) if !matches!(error.class(), Class::TooLarge | Class::Other) => return Err(error),
@@ -32,11 +32,6 @@ pub(super) async fn in_parts<T>(
         }
     }
     Ok(Answer { asked_at: asked_at.unwrap_or_else(SystemTime::now), value: results })
-}
-
-/// The moment of the first of several questions.
-pub(super) fn earliest(first: Option<SystemTime>, next: SystemTime) -> Option<SystemTime> {
-    Some(first.map_or(next, |first| first.min(next)))
 }
 
 /// How the pages of a group's members follow each other.

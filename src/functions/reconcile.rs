@@ -5,6 +5,7 @@
 //! before the question, so that every newer callback wins.
 
 mod difference;
+mod gone;
 mod group;
 mod pass;
 mod place;

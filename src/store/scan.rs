@@ -1,4 +1,4 @@
-//! All groups of an application, page by page, whether they are there or not.
+//! An application's groups by their items: all of them, page by page, or those that are named.
 
 use std::collections::HashMap;
 
@@ -19,6 +19,11 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// GroupId.
+    pub fn group_id(&self) -> &str {
+        &self.key.group_id
+    }
+
     /// Whether readers see the group.
     pub fn is_there(&self) -> bool {
         super::read::is_there(&self.facts)

@@ -125,7 +125,7 @@ async fn each_group_has_its_info_or_its_own_error() {
     chat.groups(|model| model.errors.extend([("broken".to_owned(), 10015), ("busy".to_owned(), 10002)]));
     let api = api(&chat);
     let ids = ["full", "empty", "broken", "busy", "gone"];
-    let infos = api.group_infos(&ids, Some(&["level"]), soon()).await.unwrap().value;
+    let infos = api.group_infos(&ids, Some(&["level".to_owned()].into()), soon()).await.unwrap().value;
 
     let values = [
         ("type", "Public"),
@@ -177,7 +177,8 @@ async fn a_custom_field_that_chat_refuses_does_not_hold_up_the_others() {
     let chat = server().await;
     add(&chat, "g", Group::public("g", CREATE_TIME, &[]));
     chat.script("get_group_info", Script::first([Fault::Code(10004)]));
-    let infos = api(&chat).group_infos(&["g"], Some(&["taken away"]), soon()).await.unwrap().value;
+    let infos =
+        api(&chat).group_infos(&["g"], Some(&["taken away".to_owned()].into()), soon()).await.unwrap().value;
     assert!(infos["g"].is_ok());
     assert_eq!(chat.calls("get_group_info"), 2);
 }

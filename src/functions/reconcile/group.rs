@@ -1,16 +1,17 @@
 //! One group: what Chat says of it, what differs, and the event that corrects it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use futures_util::{StreamExt, stream};
 
 use super::difference::{Life, Unusable, of_group, of_members, said_at};
-use super::pass::{CHUNK, PARALLEL_GROUPS, Pass};
+use super::pass::{PARALLEL_GROUPS, Pass};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
-use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey};
+use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, name};
 use crate::store::{Effect, Known, Listed, StoreError};
-use crate::time::EventTime;
+use crate::time::{EventTime, to_millis};
 
 /// What Chat calls the role of an account that is no member.
 const NOT_MEMBER: &str = "NotMember";
@@ -21,11 +22,9 @@ const LISTS_MAX: usize = 4;
 impl Pass<'_> {
     /// Compares groups with what Chat says of them.
     pub(super) async fn check(&self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
+        let ids: Vec<&str> = groups.iter().map(Listed::group_id).collect();
         let custom = self.custom_fields(&groups);
-        let custom: Option<Vec<&str>> =
-            custom.as_ref().map(|names| names.iter().map(String::as_str).collect());
-        let infos = self.reconcile.chat.group_infos(&ids, custom.as_deref(), self.time.end).await?;
+        let infos = self.reconcile.chat.group_infos(&ids, custom.as_ref(), self.time.end).await?;
         let (said_at, mut infos) = (said_at(infos.asked_at), infos.value);
         let work = groups.into_iter().filter_map(|group| {
             let info = infos.remove(&group.key.group_id)?;
@@ -33,6 +32,18 @@ impl Pass<'_> {
         });
         let work: Vec<_> = work.collect();
         self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await
+    }
+
+    /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
+    /// none has shown any.
+    fn custom_fields(&self, groups: &[Listed]) -> Option<BTreeSet<String>> {
+        let names = groups.iter().flat_map(|group| group.facts.values.keys());
+        let names = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
+        let known = self.with(|state| {
+            state.custom_fields.extend(names);
+            state.custom_fields.clone()
+        });
+        Some(known).filter(|known| !known.is_empty() && groups.iter().any(Listed::is_there))
     }
 
     /// Compares one group, or skips it.
@@ -52,7 +63,10 @@ impl Pass<'_> {
             },
             Err(error) if error.class() == Class::Gone => {
                 if group.is_there() {
-                    self.gone(group_id, said_at.as_millis());
+                    self.with(|state| {
+                        state.place.gone.entry(group_id).or_insert(said_at.as_millis());
+                        state.place.gone_at = to_millis(SystemTime::now());
+                    });
                 }
                 self.checked();
             }
@@ -71,8 +85,9 @@ impl Pass<'_> {
         let Listed { key, facts } = group;
         let life = Life::of(info, said_at, &facts)?;
         let has_members = info.group_type() != AV_CHAT_ROOM;
+        let is_turn = self.with(|state| state.place.is_turn_of(&key.group_id));
         let is_same = of_group(info, said_at, life, &facts).is_empty();
-        if life == Life::Over || (is_same && !(has_members && self.is_turn_of(&key.group_id))) {
+        if life == Life::Over || (is_same && !(has_members && is_turn)) {
             return Ok(());
         }
         let members = if has_members { info.member_num.unwrap_or_default() } else { 0 };
@@ -128,7 +143,7 @@ impl Pass<'_> {
     }
 
     /// Writes what is news of an event.
-    async fn write(&self, event: Event, known: &Known) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, event: Event, known: &Known) -> Result<(), StoreError> {
         let (dry_run, store) = (self.request.dry_run, &self.reconcile.store);
         let event = known.news(event);
         let has_work = !event.is_empty() || !known.leftovers(&event).is_empty();
@@ -143,48 +158,6 @@ impl Pass<'_> {
         if is_written {
             self.correct(&Correction::new(event, dry_run));
         }
-        Ok(())
-    }
-
-    /// Those groups that the table still shows and Chat calls gone again: their destruction, as of the first time.
-    pub(super) async fn still_gone(
-        &self,
-        gone: &BTreeMap<String, u64>,
-    ) -> Result<Vec<Event>, ReconcileError> {
-        let gone: Vec<(&str, EventTime)> =
-            gone.iter().map(|(id, millis)| (id.as_str(), EventTime::from_millis(*millis))).collect();
-        let mut events = Vec::new();
-        for gone in gone.chunks(CHUNK) {
-            let groups = self.look_up(gone.iter().map(|(group_id, _)| *group_id)).await?;
-            let still = groups
-                .iter()
-                .zip(gone)
-                .filter(|(group, (_, gone_at))| group.is_there() && group.facts.event_time <= Some(*gone_at));
-            let still: BTreeMap<&str, EventTime> = still.map(|(_, gone)| *gone).collect();
-            let ids: Vec<&str> = still.keys().copied().collect();
-            for (group_id, info) in self.reconcile.chat.group_infos(&ids, None, self.time.end).await?.value {
-                match info {
-                    Err(error) if error.class() == Class::Gone => {
-                        let gone_at = still.get(group_id.as_str()).copied();
-                        let key = GroupKey { sdk_app_id: self.reconcile.sdk_app_id, group_id };
-                        let group = Facts { gone_at, ..Facts::default() };
-                        events.push(Event { key, group, members: BTreeMap::new() });
-                    }
-                    Err(error) => self.skip(&group_id, &error),
-                    Ok(_) => {}
-                }
-            }
-        }
-        Ok(events)
-    }
-
-    /// Destroys a group.
-    pub(super) async fn destroy(&self, event: Event) -> Result<(), ReconcileError> {
-        self.begin()?;
-        let group_id = event.key.group_id.clone();
-        let known = self.reconcile.store.known(&event.key, self.deadline(0)).await?;
-        self.write(event, &known).await?;
-        self.destroyed(&group_id);
         Ok(())
     }
 }

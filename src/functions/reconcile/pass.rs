@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::place::{Place, Stage};
 use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report, TimeLimit};
 use crate::chat::{Class, GROUPS_MAX};
-use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey, name};
+use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
 use crate::log::causes;
 use crate::store::{Listed, Position, StoreError, chunks, position};
-use crate::time::{from_millis, to_millis};
 
 /// How many groups are one piece of work: as many as one read of the table, or two questions to Chat, can hold.
 pub(super) const CHUNK: usize = 100;
@@ -28,16 +27,12 @@ pub(super) const PARALLEL_GROUPS: usize = 16;
 const MEMBERS_MAX: u32 = 20_000;
 
 /// How many members a destroyed group may have left behind, for a guess.
-const LEFTOVERS: u64 = 1_000;
+pub(super) const LEFTOVERS: u64 = 2_500;
 
 /// How long the table may take for one event, and how much longer for each of its members: a partition takes a thousand
 /// writes a second at best.
 const TABLE_BUDGET: Duration = Duration::from_secs(40);
 const MEMBER_BUDGET: Duration = Duration::from_millis(10);
-
-/// A pass that destroys more groups than this, and more than a tenth, is not believed.
-const GONE_MAX: u64 = 20;
-const GONE_SHARE: u64 = 10;
 
 /// How many groups that were skipped have a line in the log of one call.
 const SKIPPED_MAX_LINES: u64 = 50;
@@ -52,12 +47,13 @@ pub struct Pass<'a> {
     state: Mutex<State>,
 }
 
+/// How far it has come.
 #[derive(Default)]
-struct State {
-    place: Place,
+pub(super) struct State {
+    pub place: Place,
     report: Report,
     /// The custom fields that the table has shown: Chat tells only of those that it is asked for.
-    custom_fields: BTreeSet<String>,
+    pub custom_fields: BTreeSet<String>,
 }
 
 impl<'a> Pass<'a> {
@@ -213,35 +209,6 @@ impl<'a> Pass<'a> {
         self.reconcile.store.listed(keys, self.deadline(0)).await
     }
 
-    /// Asks a second time about the groups that Chat called gone, and destroys those that it still does.
-    async fn confirm(&self) -> Result<(), ReconcileError> {
-        let place = self.place();
-        if place.gone.is_empty() {
-            return Ok(());
-        }
-        let too_many = |gone: u64| ReconcileError::TooManyGone { gone, groups: place.groups };
-        // More than the place can hold can't be right, however many groups there are.
-        if place.is_full() && !self.request.allow_destroy {
-            return Err(too_many(place.destroyed + place.gone.len() as u64));
-        }
-        let since = SystemTime::now().duration_since(from_millis(place.gone_at)).unwrap_or_default();
-        let wait = self.reconcile.pace.confirm_after.saturating_sub(since);
-        if Instant::now() + wait >= self.time.stop_at {
-            return Err(ReconcileError::OutOfTime);
-        }
-        sleep(wait).await;
-        let gone = self.still_gone(&place.gone).await?;
-        let count = place.destroyed + gone.len() as u64;
-        let is_much = count > GONE_MAX && count * GONE_SHARE > place.groups;
-        if is_much && !self.request.allow_destroy {
-            return Err(too_many(count));
-        }
-        let work: Vec<_> = gone.into_iter().map(|event| self.destroy(event)).collect();
-        self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await?;
-        self.with(|state| state.place.gone.clear());
-        Ok(())
-    }
-
     /// Does work side by side, and takes its results up to the first that the end of the time has cut off. What is under
     /// way by then comes to its own end.
     pub(super) async fn drain<T>(
@@ -287,38 +254,6 @@ impl<'a> Pass<'a> {
         (self.observer)(&Note::Progress(&report));
     }
 
-    /// Remembers that Chat called a group gone.
-    pub(super) fn gone(&self, group_id: String, said_at: u64) {
-        self.with(|state| {
-            state.place.gone.entry(group_id).or_insert(said_at);
-            state.place.gone_at = to_millis(SystemTime::now());
-        });
-    }
-
-    /// Remembers that a group that was gone is destroyed.
-    pub(super) fn destroyed(&self, group_id: &str) {
-        self.with(|state| {
-            state.place.gone.remove(group_id);
-            state.place.destroyed += 1;
-        });
-    }
-
-    /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
-    /// none has shown any.
-    pub(super) fn custom_fields(&self, groups: &[Listed]) -> Option<BTreeSet<String>> {
-        let names = groups.iter().flat_map(|group| group.facts.values.keys());
-        let names = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
-        let known = self.with(|state| {
-            state.custom_fields.extend(names);
-            state.custom_fields.clone()
-        });
-        Some(known).filter(|known| !known.is_empty() && groups.iter().any(Listed::is_there))
-    }
-
-    pub(super) fn is_turn_of(&self, group_id: &str) -> bool {
-        self.with(|state| state.place.is_turn_of(group_id))
-    }
-
     /// Waits until there is memory for so many members more.
     pub(super) async fn room(&self, members: u64) -> Option<SemaphorePermit<'_>> {
         let members = u32::try_from(members).unwrap_or(u32::MAX).clamp(1, MEMBERS_MAX);
@@ -346,7 +281,7 @@ impl<'a> Pass<'a> {
         Instant::now() >= self.time.stop_at
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,6 +1,6 @@
 //! What `reconcile` is invoked with.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::event::GROUP_ID_MAX_BYTES;
@@ -40,8 +40,8 @@ impl ReconcileRequest {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             match name.as_str() {
                 "group_ids" => request.group_ids = Some(group_ids(value)?),
-                "dry_run" => request.dry_run = flag(fields, "dry_run")?,
-                "allow_destroy" => request.allow_destroy = flag(fields, "allow_destroy")?,
+                "dry_run" => request.dry_run = flag(name, value)?,
+                "allow_destroy" => request.allow_destroy = flag(name, value)?,
                 "members" if value == "all" => request.all_members = true,
                 "members" => return Err(RequestError::new("members", "\"all\", or to be left out")),
                 _ => {
@@ -54,9 +54,8 @@ impl ReconcileRequest {
     }
 }
 
-fn flag(fields: &Map<String, Value>, name: &'static str) -> Result<bool, RequestError> {
-    let value = fields.get(name).and_then(Value::as_bool);
-    value.ok_or_else(|| RequestError::new(name, "true or false"))
+fn flag(name: &str, value: &Value) -> Result<bool, RequestError> {
+    value.as_bool().ok_or_else(|| RequestError::new(name, "true or false"))
 }
 
 fn group_ids(value: &Value) -> Result<Vec<String>, RequestError> {
