@@ -53,7 +53,6 @@ impl Pass<'_> {
         info: Result<GroupInfo, ChatError>,
         said_at: EventTime,
     ) -> Result<(), ReconcileError> {
-        self.begin()?;
         let group_id = group.key.group_id.clone();
         match info {
             Ok(info) => match self.compare(group, &info, said_at).await {
