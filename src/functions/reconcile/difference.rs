@@ -45,7 +45,7 @@ pub enum Unusable {
     CreateTime,
     /// A group is created with all of its members or not at all.
     #[error(
-        "MemberList: expected as many members as MemberNum says, and of several pages the same ones twice"
+        "MemberList: expected as many members as MemberNum says and, over several pages, the same ones twice"
     )]
     Incomplete,
     /// An account has no place in the table.
@@ -95,10 +95,8 @@ pub fn of_group(info: &GroupInfo, said_at: EventTime, life: Life, known: &Facts)
         Life::Over => return Facts::default(),
     };
     let is_new = matches!(life, Life::New(_));
-    for (name, value) in &info.values {
-        let is_compared = is_new || name != name::TYPE;
-        let is_told = is_new && !value.is_empty();
-        if is_compared && (is_told || differs(known, name, value)) {
+    for (name, value) in info.values.iter().filter(|(name, _)| is_new || *name != name::TYPE) {
+        if (is_new && !value.is_empty()) || differs(known, name, value) {
             let is_value = name != name::OWNER_ACCOUNT || !value.is_empty();
             said.say(name.clone(), is_value.then(|| value.clone()), time);
         }

@@ -63,7 +63,7 @@ async fn a_second_question_without_an_answer_destroys_nothing() {
         let before = world.items().await;
         let script = Script { first: [Fault::None].into(), then: fault.clone() };
         world.chat.script("get_group_info", script);
-        let pass = tokio::time::timeout(Duration::from_millis(1_500), world.call(json!({})));
+        let pass = tokio::time::timeout(Duration::from_millis(700), world.call(json!({})));
         if let Ok(outcome) = pass.await {
             assert_eq!(outcome.reconciled.report.groups_destroyed, 0, "{fault:?}");
         }
