@@ -464,7 +464,7 @@ async fn waiting_for_its_turn_costs_a_request_nothing() {
     add(&chat, "g", Group::public("g", CREATE_TIME, &["a"]));
     let mut settings = settings(&chat.url);
     settings.limits.call_interval = Duration::from_millis(100);
-    settings.limits.request_budget = Duration::from_millis(400);
+    settings.limits.request_budget = Duration::from_secs(1);
     let api = client(settings);
     // Each of them fails at first, and waits for its turn twice.
     chat.script("get_role_in_group", Script::first(vec![Fault::Code(10002); 15]));

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::*;
+use crate::proxy::{self, Proxy};
 
 /// So large that the list takes two pages, of 312 groups and of the rest.
 fn many_rooms(world: &World) {
@@ -71,4 +72,30 @@ async fn a_group_that_is_listed_twice_is_one_group() {
     assert!(outcome.report().finished);
     assert_eq!(outcome.report().groups_listed, 150);
     assert_eq!(world.call(json!({})).await.drift(), json!({}));
+}
+
+#[tokio::test]
+async fn keys_that_the_table_has_no_capacity_for_are_asked_for_again_and_not_for_ever() {
+    let unprocessed = proxy::Fault::Answer(
+        200,
+        r#"{"Responses":{},"UnprocessedKeys":{"groups":{"Keys":[{"pk":{"S":"1400000001#g"},"sk":{"S":"GROUP"}}]}}}"#,
+    );
+    let mut world = World::start().await;
+    world.group("g", group(&["a"]));
+    world.announce("g").await;
+    let proxy = Proxy::start(&world.table.url, proxy::Script::times(6, unprocessed)).await.unwrap();
+    world.table = Table { url: proxy.url.clone() };
+    let request = json!({ "group_ids": ["g"] });
+
+    let start = Instant::now();
+    let outcome = world.call(request.clone()).await;
+    assert_eq!((outcome.drift(), outcome.report().groups_checked), (json!({}), 1));
+    assert!(start.elapsed() >= Duration::from_millis(310), "with backoff: {:?}", start.elapsed());
+
+    proxy.set(proxy::Script::always(unprocessed));
+    let start = Instant::now();
+    let time =
+        TimeLimit { stop_at: start + Duration::from_millis(300), end: start + Duration::from_millis(600) };
+    assert!(!call(&world.reconcile(), &request, time).await.report().finished);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

@@ -29,8 +29,8 @@ async fn groups_that_wait_long_for_their_turn_are_not_skipped() {
     let reconcile = world.reconcile_within(Limits {
         list_interval: Duration::ZERO,
         call_interval: Duration::from_millis(40),
-        attempt_timeout: Duration::from_millis(300),
-        request_budget: Duration::from_millis(300),
+        attempt_timeout: Duration::from_secs(1),
+        request_budget: Duration::from_secs(1),
     });
     let outcome = call(&reconcile, &json!({}), stops_after(Duration::from_secs(60))).await;
     assert_eq!(outcome.drift(), json!({ "groups_added": 41, "members_added": 940 }));
@@ -55,7 +55,7 @@ async fn groups_that_the_end_cuts_off_are_not_passed_over() {
             end: start + Duration::from_millis(900),
         };
         let outcome = call(&world.reconcile(), &json!({ "members": "all" }), time).await;
-        assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
         assert!(!outcome.report().finished && outcome.report().skipped == 0, "{command} {outcome:?}");
         world.chat.script(command, Script::default());
         assert!(world.call(json!({})).await.report().finished, "the same pass");
@@ -70,8 +70,8 @@ async fn no_group_is_begun_after_the_stop_and_what_is_under_way_is_ended() {
     for number in 0..60 {
         world.group(&format!("g{number:02}"), group(&["a"]));
     }
-    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(400))));
-    let outcome = world.call_for(json!({}), Duration::from_millis(300)).await;
+    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(1_200))));
+    let outcome = world.call_for(json!({}), Duration::from_secs(1)).await;
     assert!(!outcome.report().finished);
     let begun = world.chat.calls("get_group_member_info");
     assert!((1..=16).contains(&begun), "{begun}");
