@@ -28,7 +28,7 @@ async fn groups_that_wait_long_for_their_turn_are_not_skipped() {
     // Each waits for its turn longer than it may take, and each page of the large one again.
     let reconcile = world.reconcile_within(Limits {
         list_interval: Duration::ZERO,
-        call_interval: Duration::from_millis(40),
+        call_interval: Duration::from_millis(80),
         attempt_timeout: Duration::from_secs(1),
         request_budget: Duration::from_secs(1),
     });
