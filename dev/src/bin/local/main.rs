@@ -1,6 +1,7 @@
 //! `make run`: the receiver on loopback, on an embedded DynamoDB.
 
 mod play;
+mod reconcile;
 mod server;
 
 use std::env::VarError;
@@ -77,6 +78,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;
     stage.life().await?;
+    reconcile::play(&env, &stage.reader).await?;
     if !setting("ONCE").is_empty() {
         return Ok(());
     }
