@@ -50,6 +50,6 @@ pub use functions::webhook::{Behind, Webhook};
 pub use functions::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
 pub use gateway::{GatewayResponse, request};
 pub use http::{HttpClient, HttpError};
-pub use log::{Record, causes, init, stop, write};
+pub use log::{Record, causes, exit, init, write};
 pub use queue::{Message, Pending, Queue, QueueError};
 pub use store::{Applied, Effect, GROUP_SK, Store, StoreError, partition_key, text_of};

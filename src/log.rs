@@ -103,9 +103,10 @@ pub fn write(line: &str) {
     }
 }
 
-/// Says why the process can't go on.
-pub fn stop(error: &(dyn Error + 'static)) -> ExitCode {
-    tracing::error!("{}", causes(error));
+/// How a function's process ends; an error says why it can't go on.
+pub fn exit(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    tracing::error!("{}", causes(error.as_ref()));
     ExitCode::FAILURE
 }
 

@@ -1,6 +1,5 @@
 //! The Lambda function `reconcile`: corrects the table against Chat's REST API, by a schedule or by hand.
 
-use std::error::Error as StdError;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -11,12 +10,13 @@ use serde_json::Value;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     chat_groups::init();
-    let reconcile = match build().await {
-        Ok(reconcile) => reconcile,
-        Err(error) => return chat_groups::stop(error.as_ref()),
-    };
-    let reconcile = &reconcile;
-    let handler = service_fn(async move |event: LambdaEvent<Value>| -> Result<Report, Error> {
+    chat_groups::exit(run().await)
+}
+
+async fn run() -> Result<(), Error> {
+    let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
+    let reconcile = &Reconcile::from_settings(settings).await?;
+    let handler = async move |event: LambdaEvent<Value>| -> Result<Report, Error> {
         let time_left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let reconciled = match ReconcileRequest::parse(&event.payload) {
             Ok(request) => reconcile.run(&request, TimeLimit::within(time_left), &log).await,
@@ -24,16 +24,8 @@ async fn main() -> ExitCode {
         };
         chat_groups::write(&reconciled.to_line(SystemTime::now()));
         reconciled.error.map_or(Ok(reconciled.report), |error| Err(chat_groups::causes(&error).into()))
-    });
-    match lambda_runtime::run(handler).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => chat_groups::stop(error.as_ref()),
-    }
-}
-
-async fn build() -> Result<Reconcile, Box<dyn StdError>> {
-    let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
-    Ok(Reconcile::from_settings(settings).await?)
+    };
+    lambda_runtime::run(service_fn(handler)).await
 }
 
 fn log(note: &Note<'_>) {

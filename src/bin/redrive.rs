@@ -18,27 +18,23 @@ const MAX_PARALLEL: usize = 4;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     chat_groups::init();
-    let redrive = match RedriveSettings::from_env(&|name| std::env::var(name)) {
-        Ok(settings) => Redrive::from_settings(settings),
-        Err(error) => return chat_groups::stop(&error),
-    };
-    let redrive = &redrive;
-    let handler = service_fn(async move |event: LambdaEvent<SqsEvent>| -> Result<SqsBatchResponse, Error> {
+    chat_groups::exit(run().await)
+}
+
+async fn run() -> Result<(), Error> {
+    let redrive = &Redrive::from_settings(RedriveSettings::from_env(&|name| std::env::var(name))?);
+    let handler = async move |event: LambdaEvent<SqsEvent>| -> Result<SqsBatchResponse, Error> {
         let deadline = Instant::now() + BUDGET;
-        let failures = stream::iter(event.payload.records)
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = stream::iter(event.payload.records)
             .map(|message| finish(redrive, message, deadline))
             .buffer_unordered(MAX_PARALLEL)
             .filter_map(async |failure| failure)
             .collect()
             .await;
-        let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = failures;
         Ok(response)
-    });
-    match lambda_runtime::run(handler).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => chat_groups::stop(error.as_ref()),
-    }
+    };
+    lambda_runtime::run(service_fn(handler)).await
 }
 
 /// Finishes one message; one that fails stays in the queue, and no other with it.

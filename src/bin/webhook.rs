@@ -10,20 +10,16 @@ use serde_json::value::RawValue;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     chat_groups::init();
-    let webhook = match WebhookSettings::from_env(&|name| std::env::var(name)) {
-        Ok(settings) => Webhook::from_settings(settings),
-        Err(error) => return chat_groups::stop(&error),
+    chat_groups::exit(run().await)
+}
+
+async fn run() -> Result<(), Error> {
+    let webhook = &Webhook::from_settings(WebhookSettings::from_env(&|name| std::env::var(name))?);
+    let handler = async move |event: LambdaEvent<Box<RawValue>>| -> Result<GatewayResponse, Error> {
+        let request = chat_groups::request(&event.payload)?;
+        let (response, record) = webhook.accept(&request, SystemTime::now()).await;
+        chat_groups::write(&record.to_line());
+        Ok(GatewayResponse::new(&request, response))
     };
-    let webhook = &webhook;
-    let handler =
-        service_fn(async move |event: LambdaEvent<Box<RawValue>>| -> Result<GatewayResponse, Error> {
-            let request = chat_groups::request(&event.payload)?;
-            let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-            chat_groups::write(&record.to_line());
-            Ok(GatewayResponse::new(&request, response))
-        });
-    match lambda_runtime::run(handler).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => chat_groups::stop(error.as_ref()),
-    }
+    lambda_runtime::run(service_fn(handler)).await
 }

@@ -171,9 +171,17 @@ impl Reconciled {
     }
 }
 
-fn line(now: SystemTime, (level, outcome): (&str, &str), mut content: Value) -> String {
-    content["timestamp"] = json!(rfc3339(now));
-    content["level"] = json!(level);
-    content["outcome"] = json!(outcome);
-    content.to_string()
+/// A line that begins like those of callbacks.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'a str,
+    outcome: &'a str,
+    #[serde(flatten)]
+    content: Value,
+}
+
+fn line(now: SystemTime, (level, outcome): (&str, &str), content: Value) -> String {
+    // Strings and numbers always serialize.
+    serde_json::to_string(&Line { timestamp: rfc3339(now), level, outcome, content }).unwrap_or_default()
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use chat_groups::chat::Command;
 use chat_groups::{
-    Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, TimeLimit, causes,
-    to_millis,
+    Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, TimeLimit, to_millis,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
@@ -20,13 +19,7 @@ const NAMES_MAX: usize = 5;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    chat_groups_dev::exit(run().await)
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {

@@ -30,13 +30,7 @@ const COUNTS: [&str; 7] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    chat_groups_dev::exit(run().await)
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
