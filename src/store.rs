@@ -309,7 +309,7 @@ pub enum StoreError {
     /// DynamoDB, or the way to it, failed.
     #[error("the table failed")]
     Failed(#[from] RetryError),
-    /// A statement was refused, for good or as long as there was time, or not answered.
+    /// A statement was refused for good, or not answered.
     #[error("the table refused a statement: {0}")]
     Refused(String),
 }

@@ -217,9 +217,9 @@ fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Reason> {
     let Some(raw) = fields.take(name) else { return Ok(None) };
     let text = match raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
         true => Some(raw.get().to_owned()),
-        false => string(raw),
+        // What Chat itself escapes is not broken.
+        false => string(raw).filter(|_| !raw.get().contains(BROKEN)),
     };
-    let text = text.filter(|text| !text.contains(BROKEN));
     text.map(Some).ok_or_else(|| fields.error(name, "a string of UTF-8").into())
 }
 

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::answer::{Answer, MemberPage, Results};
 use super::error::{ChatError, Class, Reason};
 
+/// How often names are asked about in smaller parts, before all of them are given up.
+const MAX_REFUSALS: usize = 100;
+
 /// Asks about names in parts that are small enough for one question. A part that is refused, or whose answer is too large,
 /// is asked in halves: one name that Chat can't read must not hold up the others. Each name has a result.
 pub(super) async fn in_parts<T>(
@@ -16,7 +19,7 @@ pub(super) async fn in_parts<T>(
     ask: impl AsyncFn(&[&str]) -> Result<Answer<Results<T>>, ChatError>,
 ) -> Result<Answer<Results<T>>, ChatError> {
     let mut parts: Vec<&[&str]> = names.chunks(max).rev().collect();
-    let (mut results, mut asked_at) = (Results::new(), None);
+    let (mut results, mut asked_at, mut refusals) = (Results::new(), None, 0);
     while let Some(part) = parts.pop() {
         match (ask(part).await, part) {
             (Ok(answer), _) => {
@@ -24,8 +27,10 @@ pub(super) async fn in_parts<T>(
                 results.extend(answer.value);
             }
             (Err(error), _) if !matches!(error.class(), Class::TooLarge | Class::Other) => return Err(error),
+            (Err(error), _) if refusals == MAX_REFUSALS => return Err(error),
             (Err(error), [name]) => drop(results.insert((*name).to_owned(), Err(error))),
             (Err(_), part) => {
+                refusals += 1;
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }

@@ -14,13 +14,17 @@ pub fn read_joined(
     details: &Attributes,
     time: EventTime,
 ) -> Result<BTreeMap<String, Facts>, BodyError> {
-    let mut members = BTreeMap::<String, Facts>::new();
+    let mut members = BTreeMap::<String, Vec<_>>::new();
     for mut entry in fields.entries(list)? {
         let account = entry.id("Member_Account", ACCOUNT_MAX_BYTES)?;
-        let facts = members.entry(account).or_insert_with(|| joined(time, details.clone()));
-        extra::add(facts.details.get_or_insert_default(), entry.rest());
+        members.entry(account).or_default().extend(entry.rest());
     }
-    Ok(members)
+    let joined = |(account, rest): (_, Vec<_>)| {
+        let mut details = details.clone();
+        extra::add(&mut details, rest.into_iter());
+        (account, joined(time, details))
+    };
+    Ok(members.into_iter().map(joined).collect())
 }
 
 /// Reads the accounts of AfterNewMemberJoin.

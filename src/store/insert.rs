@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, chunks, stamp};
 use crate::event::Attributes;
-use crate::retry::{Backoff, hedged, until};
+use crate::retry::{Backoff, RetryError, hedged, until};
 
 /// The most statements in one batch.
 pub const BATCH_MAX_STATEMENTS: usize = 25;
@@ -63,7 +63,7 @@ impl Store {
             pending = again;
             backoff.wait(deadline).await;
             if Instant::now() >= deadline {
-                return Err(StoreError::Refused(reason));
+                return Err(RetryError::Transient(reason.into()).into());
             }
         }
     }

@@ -58,12 +58,17 @@ impl Store {
         place: &str,
         is_renewed: bool,
     ) -> Result<bool, StoreError> {
-        let until = if is_renewed { SystemTime::now() + LEASE } else { SystemTime::UNIX_EPOCH };
+        // A renewal that is late must not take back what was given back.
+        let (until, next) = match is_renewed {
+            true => (SystemTime::now() + LEASE, lease.holder.as_str()),
+            false => (SystemTime::UNIX_EPOCH, "nobody"),
+        };
         let request = self
             .update_place(lease, until)
-            .update_expression("SET place = :place, lease_until = :until")
+            .update_expression("SET place = :place, lease_until = :until, lease_holder = :next")
             .condition_expression("lease_holder = :holder")
-            .expression_attribute_values(":place", text(place));
+            .expression_attribute_values(":place", text(place))
+            .expression_attribute_values(":next", text(next));
         Ok(update(&request).await?.is_some())
     }
 

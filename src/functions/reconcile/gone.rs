@@ -24,18 +24,6 @@ impl Pass<'_> {
         if place.gone.is_empty() {
             return Ok(());
         }
-        let believe = |gone: usize, is_full: bool| {
-            let (gone, groups) = (place.destroyed + gone as u64, place.groups);
-            let is_much = is_full || (gone > GONE_MAX && gone * GONE_SHARE > groups);
-            match is_much && !self.request.allow_destroy {
-                true => Err(ReconcileError::TooManyGone { gone, groups }),
-                false => Ok(()),
-            }
-        };
-        if place.is_full() {
-            // That can't be right, however many groups there are.
-            believe(place.gone.len(), true)?;
-        }
         let since = SystemTime::now().duration_since(from_millis(place.gone_at)).unwrap_or_default();
         let wait = self.reconcile.pace.confirm_after.saturating_sub(since);
         if Instant::now() + wait >= self.time.stop_at {
@@ -43,7 +31,10 @@ impl Pass<'_> {
         }
         sleep(wait).await;
         let gone = self.still_gone(&place.gone).await?;
-        believe(gone.len(), false)?;
+        let (count, groups) = (place.destroyed + gone.len() as u64 + place.more_gone, place.groups);
+        if count > GONE_MAX && count * GONE_SHARE > groups && !self.request.allow_destroy {
+            return Err(ReconcileError::TooManyGone { gone: count, groups });
+        }
         let work: Vec<_> = gone.into_iter().map(|event| self.destroy(event)).collect();
         self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await?;
         self.with(|state| state.place.gone.clear());

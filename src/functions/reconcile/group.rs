@@ -1,22 +1,21 @@
 //! One group: what Chat says of it, what differs, and the event that corrects it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
 
 use futures_util::{StreamExt, stream};
 
 use super::difference::{Life, Unusable, of_group, of_members, said_at};
-use super::pass::{PARALLEL_GROUPS, Pass};
+use super::pass::{PARALLEL_GROUPS, Pass, State};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
 use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, name};
 use crate::store::{Effect, Known, Listed, StoreError};
-use crate::time::{EventTime, to_millis};
+use crate::time::EventTime;
 
 /// What Chat calls the role of an account that is no member.
 const NOT_MEMBER: &str = "NotMember";
 
-/// How often the members of a new group are listed, until two lists name the same accounts.
+/// How often the members of a new group are listed.
 const LISTS_MAX: usize = 4;
 
 impl Pass<'_> {
@@ -62,9 +61,11 @@ impl Pass<'_> {
             },
             Err(error) if error.class() == Class::Gone => {
                 if group.is_there() {
-                    self.with(|state| {
-                        state.place.gone.entry(group_id).or_insert(said_at.as_millis());
-                        state.place.gone_at = to_millis(SystemTime::now());
+                    let allow_destroy = self.request.allow_destroy;
+                    self.with(|State { place, .. }| {
+                        // Where all are destroyed, they are soon: the place has room for so many more.
+                        let is_counted = place.is_full() && !allow_destroy;
+                        place.note_gone(group_id, said_at, is_counted);
                     });
                 }
                 self.checked();
@@ -101,23 +102,25 @@ impl Pass<'_> {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The members of a group. Pages are no snapshot: those of a new group, which must miss nobody, are listed until two
-    /// lists name the same accounts.
+    /// The members of a group. Pages are no snapshot: those of a new group, which must miss nobody, are listed until a list
+    /// names as many as there are, on one page or on the same pages as the list before it.
     async fn list(&self, key: &GroupKey, info: &GroupInfo, life: Life) -> Result<Answer<Roster>, ChatError> {
         let paging = Paging::of(info.group_type());
         let list = async || self.reconcile.chat.members(&key.group_id, paging, self.time.end).await;
         let mut roster = list().await?;
         for _ in 1..LISTS_MAX {
-            if roster.value.is_steady || !matches!(life, Life::New(_)) {
+            let is_sure = roster.value.is_steady && roster.value.is_complete();
+            if is_sure || !matches!(life, Life::New(_)) {
                 break;
             }
-            let again = list().await?;
-            match again.value.members.keys().eq(roster.value.members.keys()) {
-                true => roster.value.is_steady = true,
-                false => roster = again,
-            }
+            let mut again = list().await?;
+            again.value.is_steady |= again.value.members.keys().eq(roster.value.members.keys());
+            roster = again;
         }
-        roster.value.member_num = roster.value.member_num.max(info.member_num);
+        if roster.value.members.is_empty() {
+            // Somebody may have left since the number was told, but not everybody.
+            roster.value.member_num = roster.value.member_num.max(info.member_num);
+        }
         Ok(roster)
     }
 

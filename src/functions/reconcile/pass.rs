@@ -112,7 +112,7 @@ impl<'a> Pass<'a> {
             self.begin()?;
             let place = self.place();
             match place.stage {
-                _ if place.is_full() => self.confirm().await?,
+                _ if place.is_full() && self.request.allow_destroy => self.confirm().await?,
                 Stage::Table(start) => self.walk_table(start).await?,
                 Stage::List { next, done } => self.walk_list(next, done, is_first).await?,
                 Stage::Gone => return self.confirm().await,
@@ -121,10 +121,20 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Compares a page of the table.
+    /// Compares a page of the table, or so many that a question to Chat is full.
     async fn walk_table(&self, start: Option<Position>) -> Result<(), ReconcileError> {
         let Reconcile { store, sdk_app_id, .. } = self.reconcile;
-        let page = store.scan(*sdk_app_id, start.as_ref(), self.deadline(0)).await?;
+        let mut page = store.scan(*sdk_app_id, start.as_ref(), self.deadline(0)).await?;
+        // A page has few groups where each has many members.
+        while page.groups.len() < CHUNK && page.next.is_some() {
+            self.begin()?;
+            if page.groups.is_empty() {
+                self.with(|state| state.place.stage = Stage::Table(page.next.clone()));
+            }
+            let more = store.scan(*sdk_app_id, page.next.as_ref(), self.deadline(0)).await?;
+            page.groups.extend(more.groups);
+            page.next = more.next;
+        }
         let work: Vec<_> = chunks(page.groups, CHUNK).map(|groups| self.check_chunk(groups)).collect();
         self.drain(stream::iter(work).buffered(PARALLEL_CHUNKS), |(last, there)| {
             self.with(|state| {

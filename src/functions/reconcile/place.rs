@@ -1,11 +1,13 @@
 //! How far a pass has come: what is kept in the table, so that another call goes on there.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::ReconcileRequest;
 use crate::store::Position;
+use crate::time::{EventTime, to_millis};
 
 /// In how many passes every group's members are listed once.
 const MEMBER_PASSES: u64 = 24;
@@ -31,6 +33,8 @@ pub struct Place {
     pub gone: BTreeMap<String, u64>,
     /// When the last of them was called gone, by our clock.
     pub gone_at: u64,
+    /// How many more there are than the place holds: the next pass confirms them.
+    pub more_gone: u64,
     /// Whether they were too many. A call that allows them only has to confirm them; another begins the next pass.
     pub is_refused: bool,
 }
@@ -82,6 +86,16 @@ impl Place {
     /// Whether it is a group's turn to have its members listed.
     pub fn is_turn_of(&self, group_id: &str) -> bool {
         self.all_members || fnv1a(group_id) % MEMBER_PASSES == self.pass % MEMBER_PASSES
+    }
+
+    /// Remembers that Chat called a group gone, or counts it.
+    pub fn note_gone(&mut self, group_id: String, said_at: EventTime, is_counted: bool) {
+        if is_counted {
+            self.more_gone += 1;
+        } else {
+            self.gone.entry(group_id).or_insert(said_at.as_millis());
+            self.gone_at = to_millis(SystemTime::now());
+        }
     }
 
     /// Whether no more groups that may be gone fit.

@@ -99,3 +99,26 @@ async fn keys_that_the_table_has_no_capacity_for_are_asked_for_again_and_not_for
     assert!(!call(&world.reconcile(), &request, time).await.report().finished);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn groups_that_fill_many_pages_of_the_table_are_asked_about_together() {
+    let world = World::start().await;
+    for number in 0..10 {
+        world.group(&format!("g{number}"), group(&["a"]));
+    }
+    world.call(json!({})).await;
+    // Ten items of 200 KB are two pages of 1 MB, and a third.
+    for number in 0..10 {
+        let text = |text: String| AttributeValue::S(text);
+        let update = world.table.client().update_item().table_name("groups");
+        let update =
+            update.key("pk", text(format!("{SDK_APP_ID}#g{number}"))).key("sk", text("GROUP".to_owned()));
+        let update = update.update_expression("SET padding = :padding");
+        update.expression_attribute_values(":padding", text("x".repeat(200_000))).send().await.unwrap();
+    }
+    let scan = world.table.client().scan().table_name("groups").send().await.unwrap();
+    assert!(scan.last_evaluated_key.is_some());
+    let before = world.chat.calls("get_group_info");
+    assert_eq!(world.call(json!({})).await.report().groups_checked, 10);
+    assert_eq!(world.chat.calls("get_group_info") - before, 1);
+}
