@@ -28,6 +28,8 @@ INSTALLED = shutil.which("chromium") and shutil.which("chromedriver")
 LINE_WITHIN = 0.5
 # Milliseconds of CPU for a frame while 10,000 groups scroll by, 3,000 pixels a frame; the same.
 WORK_WITHIN = 30
+# Ten thousand groups, and the two that the local run leaves.
+ALL = "10,002 groups."
 
 
 def now():
@@ -375,7 +377,7 @@ class TenThousand(PageTest):
     def test_ten_thousand_groups_scroll_smoothly(self):
         began = time.monotonic()
         self.open()
-        self.browser.wait_for_text("#groups-status", "10,001 groups.")
+        self.browser.wait_for_text("#groups-status", ALL)
         listed = time.monotonic() - began
         before = self.work()
         slow, slowest, frames = self.scroll()
@@ -392,7 +394,7 @@ class TenThousand(PageTest):
 
     def test_a_search_in_ten_thousand_groups_answers_at_once(self):
         self.open()
-        self.browser.wait_for_text("#groups-status", "10,001 groups.")
+        self.browser.wait_for_text("#groups-status", ALL)
         took = self.browser.run("""
             const field = document.querySelector("#search-text");
             field.value = "room 77";
