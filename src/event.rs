@@ -16,6 +16,7 @@ use std::time::Duration;
 pub(crate) use extra::map_name;
 pub use extra::{Attributes, MAX_DEPTH, number, text};
 pub use facts::{Fact, Facts, Name, name};
+pub(crate) use info::TEXTS;
 pub(crate) use role::normal as normal_role;
 
 use crate::callback::{BodyError, Fields, Kept, Origin};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::command::Command;
 use super::error::{ChatError, Reason};
 use crate::callback::{Fields, string};
-use crate::event::{Name, map_name, name};
+use crate::event::{Name, TEXTS, map_name, name};
 
 /// What Chat says, and as of when.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,16 +43,6 @@ pub struct GroupInfo {
     /// MemberNum.
     pub member_num: Option<u64>,
 }
-
-/// Chat's names of a group's fields, and the table's.
-const FIELDS: [(&str, &str); 6] = [
-    ("Type", name::TYPE),
-    ("Name", name::NAME),
-    ("Introduction", name::INTRODUCTION),
-    ("Notification", name::NOTIFICATION),
-    ("FaceUrl", name::FACE_URL),
-    ("Owner_Account", name::OWNER_ACCOUNT),
-];
 
 /// The result for each name that was asked about.
 pub type Results<T> = BTreeMap<String, Result<T, ChatError>>;
@@ -113,18 +103,15 @@ impl GroupList {
 impl GroupInfo {
     /// The fields that are asked for by name.
     pub(super) fn fields() -> impl Serialize {
-        [&FIELDS.map(|(field, _)| field)[..], &["CreateTime", "MemberNum"]].concat()
+        let texts = TEXTS.map(|(field, _)| field);
+        [&["Type", "Owner_Account", "CreateTime", "MemberNum"], &texts[..]].concat()
     }
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
-        let mut values = BTreeMap::new();
-        for (field, name) in FIELDS {
-            let text = match name {
-                // Every group has one: an entry without it is not the whole answer, and what it lacks is not empty.
-                name::TYPE => required(fields, field)?,
-                _ => text(fields, field)?.unwrap_or_default(),
-            };
-            values.insert(name.into(), text);
+        // Every group has a type: an entry without it is not the whole answer, and what it lacks is not empty.
+        let mut values = BTreeMap::from([(name::TYPE.into(), required(fields, "Type")?)]);
+        for (field, name) in TEXTS.into_iter().chain([("Owner_Account", name::OWNER_ACCOUNT)]) {
+            values.insert(name.into(), text(fields, field)?.unwrap_or_default());
         }
         for mut entry in fields.entries("AppDefinedData")? {
             let name = name::user_defined(&map_name(required(&mut entry, "Key")?));

@@ -5,7 +5,7 @@ use crate::callback::{BodyError, Fields, string};
 use crate::time::EventTime;
 
 /// A group's texts: Chat's name of each, and ours.
-const TEXTS: [(&str, &str); 4] = [
+pub const TEXTS: [(&str, &str); 4] = [
     ("Name", name::NAME),
     ("Introduction", name::INTRODUCTION),
     ("Notification", name::NOTIFICATION),
