@@ -1,10 +1,12 @@
 //! What the local run prints.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Record, text_of};
+use chat_groups::event::Attributes;
+use chat_groups::log::Record;
+use chat_groups::store::text_of;
 use serde_json::Value;
 
-use crate::reader::Group;
+use chat_groups::store::Group;
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Timeouts};
+use chat_groups::aws::{Aws, Timeouts};
 use chat_groups_dev::page::{Page, Table};
 use tokio::net::TcpListener;
 
@@ -32,8 +32,8 @@ async fn table() -> Result<Table, Box<dyn Error>> {
     let name = setting("TABLE_NAME").ok_or(
         "TABLE_NAME: expected the table's name; `make console TABLE_NAME=…`, or see the stack's outputs",
     )?;
-    let settings =
-        AwsSettings::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
+    let settings = chat_groups::config::aws_settings(&|name| std::env::var(name))
+        .map_err(|error| format!("{error}\n{HINT}"))?;
     let client = Aws::new(settings).dynamodb(TIMEOUTS);
     if let Some(sdk_app_id) = setting("SDK_APP_ID") {
         let number =

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::reader::is_member;
+use chat_groups::store::Reader;
 
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
@@ -44,7 +44,7 @@ impl Tally {
         let complete = (pk != self.pk).then(|| std::mem::replace(self, Self::of(pk)));
         match &self.group {
             _ if text(&item, "sk") == Some(GROUP_SK) => self.group = Some(item),
-            Some(group) if is_member(&item, group) => self.members += 1,
+            Some(group) if Reader::is_member(&item, group) => self.members += 1,
             _ if is_member_item(&item) => self.others += 1,
             _ => {}
         }
@@ -127,7 +127,7 @@ fn state(group: &Attributes) -> &'static str {
     }
 }
 
-/// A member, or the mark of one who left this life of the group; `None` for what an earlier life left behind.
+/// A member, or the mark of one who left this life of the group; `None` for what an earlier life left downstream.
 fn member(item: &Attributes, group: &Attributes) -> Option<Value> {
     let since = time(item, "event_time")?;
     let left = time(item, "left_at");

@@ -11,14 +11,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::callback::{RosterCommand, Token};
+use chat_groups::config::WebhookSettings;
+use chat_groups::log::Record;
+use chat_groups::store::Reader;
+use chat_groups::webhook::Webhook;
 use chat_groups_dev::page::{Feed, Page, Sender, Table};
-use chat_groups_dev::reader::Reader;
 use chat_groups_dev::{samples, show, table as database};
 use play::Stage;
 use tokio::net::TcpListener;
 
-const CREATE: &str = Kept::AfterCreateGroup.name();
+const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 
 /// The token of the vendor's own signature example.
 const SAMPLE_TOKEN: &str = samples::TOKEN;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
-use chat_groups::{Aws, AwsSettings, Timeouts, causes, from_millis, rfc3339};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::log::error_chain;
+use chat_groups::time::{from_millis, rfc3339};
 use lines::Lost;
 use serde_json::Value;
 
@@ -48,7 +50,7 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("error: {}; the rest is where it was", causes(error.as_ref()));
+            eprintln!("error: {}; the rest is where it was", error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -65,7 +67,7 @@ async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         url: setting("FORWARD_QUEUE_URL")?,
         dead_letters_url: setting("FORWARD_DEAD_LETTER_QUEUE_URL")?,
     };
-    let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).sqs(TIMEOUTS);
+    let client = Aws::new(chat_groups::config::aws_settings(&|name| std::env::var(name))?).sqs(TIMEOUTS);
     let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS);
     let client = Client::from_conf(client.config().to_builder().retry_config(retries).build());
 
@@ -90,14 +92,16 @@ async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
     }
     for queue in [&retry, &forward] {
         let moved = move_dead_letters(&client, queue, tally).await;
-        moved.map_err(|error| format!("dead letters of the {}: {}", queue.name, causes(error.as_ref())))?;
+        moved.map_err(|error| {
+            format!("dead letters of the {}: {}", queue.name, error_chain(error.as_ref()))
+        })?;
     }
     Ok(())
 }
 
 async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {
     let sent = client.send_message().queue_url(&queue.url).message_body(message).send().await;
-    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, causes(&error)))
+    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, error_chain(&error)))
 }
 
 /// Sends each dead letter to its queue and deletes it then: interrupted, it may be in both, which does no harm.

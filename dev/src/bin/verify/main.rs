@@ -7,7 +7,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use chat_groups::{Token, causes, to_millis};
+use chat_groups::callback::Token;
+use chat_groups::log::error_chain;
+use chat_groups::time::to_millis;
 use chat_groups_dev::bodies::Group;
 use chat_groups_dev::life::{Step, life};
 use chat_groups_dev::samples::Signer;
@@ -43,7 +45,7 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("error: {}", causes(error.as_ref()));
+            eprintln!("error: {}", error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -137,7 +139,7 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, (status, code): (u
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            println!("WRONG  {name}: no answer: {}", causes(error.as_ref()));
+            println!("WRONG  {name}: no answer: {}", error_chain(error.as_ref()));
             return false;
         }
     };

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Timeouts, partition_key};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::event::{Attributes, GroupKey};
+use chat_groups::store::Reader;
+use chat_groups::store::partition_key;
 use chat_groups_dev::life::Step;
 use chat_groups_dev::model::{seen, view};
-use chat_groups_dev::reader::Reader;
 use chat_groups_dev::show;
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
@@ -23,7 +25,8 @@ pub struct Table {
 impl Table {
     /// Access with the operator's own credentials.
     pub fn new(name: String, sdk_app_id: u64, group_id: String) -> Result<Self, Box<dyn Error>> {
-        let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
+        let client =
+            Aws::new(chat_groups::config::aws_settings(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
         Ok(Self { client, name, key: GroupKey { sdk_app_id, group_id } })
     }
 
