@@ -408,9 +408,7 @@ async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second()
     let setting = Setting::start(Receiver::start(Reply::silence()).await.unwrap()).await;
     let (other, failed) = ("queued queued", "undecided failed");
     // An instance handles one callback after the other.
-    for (kind, outcome) in
-        [(Kind::Roster, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)]
-    {
+    for (kind, outcome) in [(Kind::Roster, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)] {
         assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), false));
     }
     for _ in 0..3 {
