@@ -4,8 +4,8 @@
 //! follow to compare ours with. Of `zip:name=binary` only the size is taken.
 
 mod cpu;
-// The one file of `dev` that is needed here; the crate would bring the AWS SDK, to be compiled a third time.
-#[path = "../../dev/src/table.rs"]
+// The one file of `testkit` that is needed here; the crate would bring the AWS SDK, to be compiled a third time.
+#[path = "../../testkit/src/table.rs"]
 #[allow(dead_code)]
 mod database;
 mod dynamodb;

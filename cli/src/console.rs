@@ -1,44 +1,50 @@
-//! `make console`: the page on a deployed table, read-only, with the operator's own credentials.
+//! The page on a deployed table, read-only, with the operator's own credentials.
 
 use std::error::Error;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_groups::{Aws, AwsSettings, Timeouts};
-use chat_groups_dev::page::{Page, Table};
 use tokio::net::TcpListener;
 
-const DEFAULT_PORT: &str = "8790";
+use crate::page::{Page, Table};
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(15) };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    chat_groups_dev::exit(run().await)
+/// Shows a deployed table on a page of this machine, read-only
+///
+/// Nothing is deployed for it, and it has no route that writes. It takes the rights dynamodb:Query and
+/// dynamodb:GetItem; to list all groups dynamodb:Scan too, and to say what that costs dynamodb:DescribeTable.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The table's name
+    #[arg(long, env = "TABLE_NAME")]
+    table_name: String,
+    /// The application's SdkAppid; without it that of the table's first items, which takes dynamodb:Scan
+    #[arg(long, env = "SDK_APP_ID")]
+    sdk_app_id: Option<u64>,
+    /// The port of the page; 0 takes any that is free
+    #[arg(long, env = "PAGE_PORT", default_value_t = 8790)]
+    page_port: u16,
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let table = table().await?;
-    let port = setting("PAGE_PORT").unwrap_or_else(|| DEFAULT_PORT.to_owned());
-    let expected = |error: &dyn Error| format!("PAGE_PORT={port}: expected a free port: {error}");
-    let number: u16 = port.parse().map_err(|error| expected(&error))?;
-    let listener = TcpListener::bind(("127.0.0.1", number)).await.map_err(|error| expected(&error))?;
+/// Serves the page until the process ends.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let port = args.page_port;
+    let table = table(args).await?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await;
+    let listener = listener.map_err(|error| format!("PAGE_PORT={port}: expected a free port: {error}"))?;
     println!("Page       http://{}/", listener.local_addr()?);
     println!("It only reads, and shows itself to this machine alone. Ctrl-C ends it.");
     Ok(Page::console(table).serve(listener).await?)
 }
 
-async fn table() -> Result<Table, Box<dyn Error>> {
-    let name = setting("TABLE_NAME").ok_or(
-        "TABLE_NAME: expected the table's name; `make console TABLE_NAME=…`, or see the stack's outputs",
-    )?;
+async fn table(Args { table_name: name, sdk_app_id, .. }: Args) -> Result<Table, Box<dyn Error>> {
     let settings =
         AwsSettings::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
     let client = Aws::new(settings).dynamodb(TIMEOUTS);
-    if let Some(sdk_app_id) = setting("SDK_APP_ID") {
-        let number =
-            sdk_app_id.parse().map_err(|_| "SDK_APP_ID: expected the application's SdkAppid, decimal")?;
-        return Ok(Table::new(client, name, number));
+    if let Some(sdk_app_id) = sdk_app_id {
+        return Ok(Table::new(client, name, sdk_app_id));
     }
     match Table::of_first_items(client, name).await {
         Ok(Some(table)) => Ok(table),
@@ -52,7 +58,3 @@ async fn table() -> Result<Table, Box<dyn Error>> {
 /// How to get what the SDK's variables hold.
 const HINT: &str = "Credentials come from the environment. With a profile or SSO, export them first:\n\
     eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=…";
-
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}

@@ -1,9 +1,8 @@
-//! `make put-back`: puts lost events and dead letters back into the queues that `redrive` reads.
+//! Lost events and dead letters, back into the queues that `redrive` reads.
 
 mod lines;
 
 use std::error::Error;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -36,41 +35,63 @@ struct Tally {
     without_body: usize,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// Puts lost events and dead letters back into their queues
+///
+/// Fetch the log lines of lost events into a file first; without a file only dead letters are moved:
+///
+///   aws logs filter-log-events --log-group-name "$WEBHOOK_LOG_GROUP" --filter-pattern '{ $.outcome = "lost" }' \
+///     --query 'events[].message' --output json > lines.json
+///
+/// Putting an event back twice does no harm to the table; the receiver behind gets it twice.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// A file with one log line on each line, or an array of such lines as strings; - is standard input
+    #[arg(long, env = "LINES", value_name = "FILE")]
+    lines: Option<String>,
+    /// The queue of events that the table is owed
+    #[arg(long, env = "RETRY_QUEUE_URL", value_name = "URL")]
+    retry_queue_url: String,
+    /// Where its messages end that fail for too long
+    #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    dead_letter_queue_url: String,
+    /// The queue of callbacks that the receiver behind is owed
+    #[arg(long, env = "FORWARD_QUEUE_URL", value_name = "URL")]
+    forward_queue_url: String,
+    /// Where its messages end that fail for too long
+    #[arg(long, env = "FORWARD_DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    forward_dead_letter_queue_url: String,
+}
+
+/// Puts all back that it can; an error says what is left.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mut tally = Tally::default();
-    let result = put_back(&mut tally).await;
+    let result = put_back(args, &mut tally).await;
     println!("\n{} lost events and {} dead letters put back", tally.lost_events, tally.dead_letters);
-    match result {
-        Ok(()) if tally.without_body == 0 => ExitCode::SUCCESS,
-        Ok(()) => {
-            println!("{} can't be put back, because the log does not hold their bodies", tally.without_body);
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: {}; the rest is where it was", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
+    result.map_err(|error| format!("{}; the rest is where it was", causes(error.as_ref())))?;
+    match tally.without_body {
+        0 => Ok(()),
+        count => Err(format!("{count} can't be put back, because the log does not hold their bodies").into()),
     }
 }
 
-async fn put_back(tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+async fn put_back(args: Args, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
     let retry = Queue {
         name: "retry queue",
-        url: setting("RETRY_QUEUE_URL")?,
-        dead_letters_url: setting("DEAD_LETTER_QUEUE_URL")?,
+        url: args.retry_queue_url,
+        dead_letters_url: args.dead_letter_queue_url,
     };
     let forward = Queue {
         name: "forward queue",
-        url: setting("FORWARD_QUEUE_URL")?,
-        dead_letters_url: setting("FORWARD_DEAD_LETTER_QUEUE_URL")?,
+        url: args.forward_queue_url,
+        dead_letters_url: args.forward_dead_letter_queue_url,
     };
     let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).sqs(TIMEOUTS);
     let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS);
     let client = Client::from_conf(client.config().to_builder().retry_config(retries).build());
 
     // All lines are read before the first event is sent.
-    let lost = match std::env::var("LINES").ok().filter(|path| !path.is_empty()) {
+    let lost = match args.lines {
         Some(path) => lines::read(&path)?,
         None => Vec::new(),
     };
@@ -134,11 +155,4 @@ fn described(message: &Value) -> String {
         parameter("CallbackCommand").as_deref().unwrap_or("(no command)"),
         received_at.as_deref().unwrap_or("(no time)")
     )
-}
-
-fn setting(name: &str) -> Result<String, String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| {
-        format!("{name} is missing; `eval \"$(make -s outputs)\"` sets it from the stack's outputs")
-    })
 }

@@ -1,13 +1,13 @@
-//! `make reconcile`: the function `reconcile` from a laptop, against a deployed table. It writes only with `APPLY=1`.
+//! The function `reconcile` from a laptop, against a deployed table. It writes only with `APPLY=1`.
 
 use std::error::Error;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use chat_groups::chat::Command;
 use chat_groups::{
     Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, TimeLimit, to_millis,
 };
+use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
@@ -17,13 +17,32 @@ const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How many accounts of a group are named.
 const NAMES_MAX: usize = 5;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    chat_groups_dev::exit(run().await)
+/// Compares a deployed table with Chat's REST API; a dry run unless --apply
+///
+/// It reads the settings of the function reconcile from the environment: TABLE_NAME, SDK_APP_ID, CHAT_API_URL,
+/// CHAT_ADMIN_ACCOUNT, CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, and CHAT_REQUESTS_PER_SECOND.
+///
+/// Unlike the function it has no time limit. Interrupted, the next run goes on where this one stopped.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Writes what differs
+    #[arg(long, env = "APPLY", value_parser = BoolishValueParser::new())]
+    apply: bool,
+    /// Lists the members of every group, not of every 24th one that seems unchanged: all
+    #[arg(long, env = "MEMBERS", value_name = "all")]
+    members: Option<String>,
+    /// Compares these groups only, a JSON array of GroupIds such as '["@TGS#1"]'
+    #[arg(long, env = "GROUP_IDS", value_name = "JSON")]
+    group_ids: Option<String>,
+    /// Allows a pass to destroy more than 20 groups and more than a tenth of them, for which it fails otherwise
+    #[arg(long, env = "ALLOW_DESTROY", value_parser = BoolishValueParser::new())]
+    allow_destroy: bool,
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let request = request()?;
+/// Makes one pass and sums it up.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let request = request(args)?;
     let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
     println!(
         "application {}, table {}: {}",
@@ -46,20 +65,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     reconciled.error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Reads what is asked for from the environment: `APPLY`, `ALLOW_DESTROY`, `MEMBERS`, `GROUP_IDS`.
-fn request() -> Result<ReconcileRequest, Box<dyn Error>> {
-    let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let flag = |name: &'static str| match text(name).as_deref() {
-        None | Some("0") => Ok(false),
-        Some("1") => Ok(true),
-        Some(_) => Err(format!("{name}: expected 1, 0 or nothing")),
-    };
-    let mut event =
-        serde_json::json!({ "dry_run": !flag("APPLY")?, "allow_destroy": flag("ALLOW_DESTROY")? });
-    if let Some(members) = text("MEMBERS") {
+/// The function's event that asks for the same.
+fn request(args: Args) -> Result<ReconcileRequest, Box<dyn Error>> {
+    let mut event = serde_json::json!({ "dry_run": !args.apply, "allow_destroy": args.allow_destroy });
+    if let Some(members) = args.members {
         event["members"] = members.into();
     }
-    if let Some(group_ids) = text("GROUP_IDS") {
+    if let Some(group_ids) = args.group_ids {
         event["group_ids"] = serde_json::from_str(&group_ids)
             .map_err(|_| "GROUP_IDS: expected a JSON array of GroupIds, such as [\"@TGS#1\"]")?;
     }

@@ -1,4 +1,4 @@
-//! `make run`: the receiver on loopback, on an embedded DynamoDB.
+//! The receiver on loopback, on an embedded DynamoDB.
 
 mod play;
 mod reconcile;
@@ -7,16 +7,18 @@ mod server;
 use std::env::VarError;
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings};
-use chat_groups_dev::page::{Feed, Page, Sender, Table};
-use chat_groups_dev::reader::Reader;
-use chat_groups_dev::{samples, show, table as database};
+use chat_groups_testkit::reader::Reader;
+use chat_groups_testkit::{samples, table as database};
+use clap::builder::BoolishValueParser;
 use play::Stage;
 use tokio::net::TcpListener;
+
+use crate::page::{Feed, Page, Sender, Table};
+use crate::show;
 
 const CREATE: &str = Kept::AfterCreateGroup.name();
 
@@ -25,34 +27,49 @@ const SAMPLE_TOKEN: &str = samples::TOKEN;
 
 const NO_TOKEN: &str = "CALLBACK_TOKENS: expected a token";
 
-/// Settings that the environment may replace.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("PAGE_PORT", "8789"),
-    ("PORT", "8787"),
-    ("DYNAMODB_HOST", "127.0.0.1"),
-    ("DYNAMODB_PORT", "8788"),
-    ("ONCE", ""),
-    ("SDK_APP_ID", "1400000001"),
-    ("CALLBACK_TOKENS", SAMPLE_TOKEN),
-];
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    chat_groups_dev::exit(run().await)
+/// Runs the receiver and a page on loopback, and plays the vendor's sample and a group's life
+///
+/// Nothing leaves this machine: DynamoDB is embedded and Chat's REST API a stand-in. The table stays in
+/// target/local/groups.db. ALLOW_UNSIGNED and MAX_REQUEST_AGE_SECONDS count as in the function webhook.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The port of the receiver, which Chat's callbacks are posted to; 0 takes any that is free, here and below
+    #[arg(long, env = "PORT", default_value_t = 8787)]
+    port: u16,
+    /// The port of the embedded DynamoDB
+    #[arg(long, env = "DYNAMODB_PORT", default_value_t = 8788)]
+    dynamodb_port: u16,
+    /// The address of the embedded DynamoDB: 0.0.0.0 lets containers in, such as those of `sam local`
+    #[arg(long, env = "DYNAMODB_HOST", default_value = "127.0.0.1")]
+    dynamodb_host: String,
+    /// The port of the page
+    #[arg(long, env = "PAGE_PORT", default_value_t = 8789)]
+    page_port: u16,
+    /// The application's SdkAppid
+    #[arg(long, env = "SDK_APP_ID", default_value_t = 1_400_000_001)]
+    sdk_app_id: u64,
+    /// One or two callback authentication tokens, separated by white space
+    #[arg(long, env = "CALLBACK_TOKENS", hide_env_values = true, default_value = SAMPLE_TOKEN)]
+    callback_tokens: String,
+    /// Ends once all is played, instead of serving until Ctrl-C
+    #[arg(long, env = "ONCE", value_parser = BoolishValueParser::new())]
+    once: bool,
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let page = listen("127.0.0.1", "PAGE_PORT").await?;
+/// Plays, and serves until Ctrl-C.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let page = listen("127.0.0.1", "PAGE_PORT", args.page_port).await?;
     println!("Page       http://{}/", page.local_addr()?);
-    let listener = listen("127.0.0.1", "PORT").await?;
-    let dynamodb = listen(&setting("DYNAMODB_HOST"), "DYNAMODB_PORT").await?;
+    let listener = listen("127.0.0.1", "PORT", args.port).await?;
+    let dynamodb = listen(&args.dynamodb_host, "DYNAMODB_PORT", args.dynamodb_port).await?;
     let url = format!("http://{}/", listener.local_addr()?);
     let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
     let data_file = data_file();
     let database = database::open(&data_file)?;
     tokio::spawn(dynoxide::server::serve_on(dynamodb, database));
 
-    let env = move |name: &str| environment(name, &dynamodb_url);
+    let env = |name: &str| environment(name, &args, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
     let table = Aws::new(settings.aws.clone()).dynamodb(PAGE_TIMEOUTS);
     let reader = Reader::new(table.clone(), settings.table_name.clone());
@@ -65,21 +82,19 @@ async fn run() -> Result<(), Box<dyn Error>> {
     };
     let server = tokio::spawn(server::serve(listener, webhook, report));
 
-    let app_id: u64 = setting("SDK_APP_ID").parse()?;
-    let token = setting("CALLBACK_TOKENS");
-    let token = token.split_whitespace().next().unwrap_or_default();
+    let app_id = args.sdk_app_id;
+    let token = args.callback_tokens.split_whitespace().next().unwrap_or_default();
     let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
     let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
-    let (dynamodb_url, table_name) = (env("AWS_ENDPOINT_URL")?, database::TABLE_NAME);
-    println!("DynamoDB   {dynamodb_url}   table {table_name}, kept in {}", data_file.display());
+    println!("DynamoDB   {dynamodb_url}   table {}, kept in {}", database::TABLE_NAME, data_file.display());
 
     let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;
     stage.life().await?;
     reconcile::play(&env, &stage.reader).await?;
-    if !setting("ONCE").is_empty() {
+    if args.once {
         return Ok(());
     }
     print_curl(&url, app_id, token);
@@ -114,25 +129,19 @@ fn print_curl(url: &str, app_id: u64, token: &str) {
     );
 }
 
-async fn listen(host: &str, variable: &str) -> Result<TcpListener, String> {
-    let port = setting(variable);
-    let expected = |error: &dyn Error| format!("{variable}={port}: expected a free port on {host}: {error}");
-    let number: u16 = port.parse().map_err(|error| expected(&error))?;
-    TcpListener::bind((host, number)).await.map_err(|error| expected(&error))
+async fn listen(host: &str, variable: &str, port: u16) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind((host, port)).await;
+    listener.map_err(|error| format!("{variable}={port}: expected a free port on {host}: {error}"))
 }
 
-fn setting(name: &str) -> String {
-    let default = DEFAULTS.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
-}
-
-/// The receiver's environment: what the user set, and the embedded DynamoDB.
-fn environment(name: &str, dynamodb_url: &str) -> Result<String, VarError> {
+/// The receiver's environment: the arguments, and the embedded DynamoDB.
+fn environment(name: &str, args: &Args, dynamodb_url: &str) -> Result<String, VarError> {
     match name {
         "TABLE_NAME" => Ok(database::TABLE_NAME.to_owned()),
         "AWS_ENDPOINT_URL" => Ok(dynamodb_url.to_owned()),
         "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
-        "SDK_APP_ID" | "CALLBACK_TOKENS" => Ok(setting(name)),
+        "SDK_APP_ID" => Ok(args.sdk_app_id.to_string()),
+        "CALLBACK_TOKENS" => Ok(args.callback_tokens.clone()),
         "ALLOW_UNSIGNED" | "MAX_REQUEST_AGE_SECONDS" => std::env::var(name),
         _ => Err(VarError::NotPresent),
     }

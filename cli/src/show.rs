@@ -2,9 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{Attributes, Record, text_of};
+use chat_groups_testkit::reader::Group;
 use serde_json::Value;
-
-use crate::reader::Group;
 
 /// Prints one line for a callback.
 pub fn callback(record: &Record) {
@@ -30,7 +29,7 @@ pub fn group(group: &Group) {
     }
 }
 
-/// Prints a group in the form of [`crate::model::view`]: its fields, and a line for each member.
+/// Prints a group in the form of [`chat_groups_testkit::model::view`]: its fields, and a line for each member.
 pub fn roster(roster: &Value) {
     let Some(group) = roster.as_object() else {
         println!("    no group is there");

@@ -1,16 +1,16 @@
-//! `make verify`: what an operator runs after a deployment, against the registered URL.
+//! The check of a deployment, against the registered URL.
 
 mod post;
 mod table;
 
 use std::error::Error;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chat_groups::{Token, causes, to_millis};
-use chat_groups_dev::bodies::Group;
-use chat_groups_dev::life::{Step, life};
-use chat_groups_dev::samples::Signer;
+use chat_groups_testkit::bodies::Group;
+use chat_groups_testkit::life::{Step, life};
+use chat_groups_testkit::samples::Signer;
 use post::{Answer, Poster};
 use table::Table;
 
@@ -31,38 +31,55 @@ const STALE_SECONDS: u64 = 24 * 60 * 60;
 const STORED: (u16, u64) = (200, 0);
 const NOT_GENUINE: (u16, u64) = (403, 120_004);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run().await {
-        Ok(true) => {
-            println!("\nAll is as it should be.");
-            ExitCode::SUCCESS
-        }
-        Ok(false) => {
-            println!("\nSomething is wrong; docs/operate.md says what to do about an ErrorCode.");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: {}", causes(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+/// Checks a deployment with a life of a group, signed as Chat would sign it
+///
+/// Each run plays a group of its own (created, joined, left, renamed, handed over, destroyed), and then
+/// sends a repeat, a forged callback and a stale one. It fails unless every answer is right and in time.
+///
+/// Example: chat-groups verify --url https://….amazonaws.com/ --sdk-app-id 1400000001 --token-file token
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The callback URL, as it stands in Chat's console
+    #[arg(long, env = "URL")]
+    url: String,
+    /// The application's SdkAppid
+    #[arg(long, env = "SDK_APP_ID")]
+    sdk_app_id: u64,
+    /// A file with the callback token
+    #[arg(long, env = "TOKEN_FILE", required_unless_present = "token")]
+    token_file: Option<PathBuf>,
+    /// The token itself, without a file; as a variable only, since every process list shows command lines
+    #[arg(long, env = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The table's name: the roster is checked after each step, and the items are removed at the end
+    #[arg(long, env = "TABLE_NAME")]
+    table_name: Option<String>,
 }
 
-async fn run() -> Result<bool, Box<dyn Error>> {
-    let app_id: u64 = setting("SDK_APP_ID")?.parse().map_err(|_| "SDK_APP_ID: expected a decimal number")?;
-    let token = token()?;
+/// Plays and checks; an error is what is wrong.
+pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    if !check(args).await? {
+        return Err("something is wrong; docs/operate.md says what to do about an ErrorCode".into());
+    }
+    println!("\nAll is as it should be.");
+    Ok(())
+}
+
+async fn check(args: Args) -> Result<bool, Box<dyn Error>> {
+    let app_id = args.sdk_app_id;
+    let token = match args.token_file {
+        Some(path) => read_token(&path)?,
+        None => args.token.unwrap_or_default(),
+    };
     Token::new(&token).ok_or("TOKEN: expected 1 to 128 characters")?;
-    let sender = Sender { poster: Poster::new(setting("URL")?)?, token, app_id };
+    let sender = Sender { poster: Poster::new(args.url)?, token, app_id };
     let now = to_millis(SystemTime::now());
     let group = Group::new(format!("{GROUP}-{now}"), "Work");
     let mut created = group.created(now, OWNER, &[MEMBER, OWNER]);
     created["Name"] = "make verify".into();
     let steps = life(created, NEWCOMER);
-    let table = match std::env::var("TABLE_NAME").ok().filter(|name| !name.is_empty()) {
-        Some(name) => Some(Table::new(name, app_id, group.id.clone())?),
-        None => None,
-    };
+    let table = args.table_name.map(|name| Table::new(name, app_id, group.id.clone())).transpose()?;
 
     println!("A short life of the group {}:\n", group.id);
     let mut right = true;
@@ -156,19 +173,8 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, (status, code): (u
     right
 }
 
-/// From the file `TOKEN_FILE` or the environment: a command line is in every process list.
-fn token() -> Result<String, String> {
-    let path = std::env::var("TOKEN_FILE").ok().filter(|path| !path.is_empty());
-    let Some(path) = path else {
-        return setting("TOKEN");
-    };
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("TOKEN_FILE: {path}: {error}"))?;
+fn read_token(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("TOKEN_FILE: {}: {error}", path.display()))?;
     Ok(text.trim().to_owned())
-}
-
-fn setting(name: &str) -> Result<String, String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| {
-        format!("{name} is missing; usage: make verify URL=… TOKEN_FILE=… SDK_APP_ID=… [TABLE_NAME=…]")
-    })
 }

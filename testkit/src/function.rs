@@ -1,6 +1,7 @@
 //! A function as a process of its own, behind a Lambda Runtime API on loopback.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -63,6 +64,13 @@ impl Function {
             tokio::spawn(collect(BufReader::new(stdout), Arc::clone(&lines)));
         }
         Ok(Self { child, invocations, lines })
+    }
+
+    /// Starts a function that `cargo build --release` made, wherever this program was built.
+    pub async fn start_release(name: &str, env: &[(&str, &str)]) -> Result<Self, Box<dyn Error>> {
+        let binary = std::env::current_exe()?.with_file_name("").join("../release").join(name);
+        let function = Self::start(&binary, env).await;
+        Ok(function.map_err(|error| format!("{}: {error}", binary.display()))?)
     }
 
     /// Invokes the function with an event; an error is what it reported, or that it is gone.

@@ -1,18 +1,18 @@
-//! What the local run, the tests, the soak and the benchmark share. It never enters a function.
+//! What stands in for AWS and Chat, sample callbacks, and a model of the table that is made from the contract alone.
+//!
+//! The tests, the soak and the local run share it. It never enters a function.
 
 pub mod bodies;
 pub mod chat;
 pub mod function;
 pub mod life;
 pub mod model;
-pub mod page;
 pub mod proxy;
 pub mod queue;
 pub mod reader;
 pub mod receiver;
 pub mod samples;
 pub mod secrets;
-pub mod show;
 pub mod table;
 
 use std::error::Error;

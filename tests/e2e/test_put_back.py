@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 from services import CREDENTIALS, Queues
-from template import TARGET, transformed
+from template import PROGRAM, transformed
 
 # SQS refuses the first two, jq would write them as they are; an event of 200 KB is no argument of a shell command.
 NAME = "\ufffe\uffff\u0000\U0001f980 " + "x" * 200_000
@@ -52,7 +52,7 @@ class PutBack(unittest.TestCase):
                 file = Path(folder) / "lines.json"
                 file.write_text(text)
                 env["LINES"] = str(file)
-            program = [TARGET / "debug/put-back"]
+            program = [PROGRAM, "put-back"]
             ran = subprocess.run(program, env=os.environ | env | changed, capture_output=True, text=True)
         self.assertNotIn("xxx", ran.stdout + ran.stderr, "a body is shown")
         return ran.returncode, ran.stdout + ran.stderr
@@ -111,5 +111,5 @@ class PutBack(unittest.TestCase):
 
     def test_a_missing_queue_is_named(self):
         code, said = self.put_back(FORWARD_QUEUE_URL="")
-        self.assertEqual(code, 1, said)
-        self.assertIn("FORWARD_QUEUE_URL is missing", said)
+        self.assertEqual(code, 2, said)
+        self.assertIn("--forward-queue-url", said)

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{
     Aws, GroupKey, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook, WebhookSettings,
 };
-use chat_groups_dev::reader::{Group, Reader};
+use chat_groups_testkit::reader::{Group, Reader};
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use chat_groups::{Kept, Webhook};
-use chat_groups_dev::bodies::Group;
+use chat_groups_testkit::bodies::Group;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use chat_groups::{Event, Kept, Origin, Query, from_millis, text_of};
-use chat_groups_dev::bodies::Group;
-use chat_groups_dev::model::seen;
+use chat_groups_testkit::bodies::Group;
+use chat_groups_testkit::model::seen;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -196,7 +196,7 @@ pub fn assert_keeps_secrets(line: &str) {
     assert!(!line.split(|c: char| !c.is_ascii_alphanumeric()).any(is_user_sig), "{line}");
 }
 
-fn model_of(group: &chat_groups_dev::reader::Group) -> Group {
+fn model_of(group: &chat_groups_testkit::reader::Group) -> Group {
     let text = |item: &_, name: &str| text_of(item, name).unwrap_or_default().to_owned();
     let members = group.members.iter().map(|member| {
         let role = Some(text(member, "role")).filter(|role| !role.is_empty());

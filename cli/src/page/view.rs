@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use chat_groups_testkit::reader::is_member;
 use serde_json::{Value, json};
-
-use crate::reader::is_member;
 
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 

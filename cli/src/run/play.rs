@@ -6,16 +6,18 @@ use std::time::SystemTime;
 use aws_sdk_dynamodb::Client as Table;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{Attributes, GROUP_SK, GroupKey, Kept, partition_key, text_of, to_millis};
-use chat_groups_dev::life::{Step, life};
-use chat_groups_dev::model::{seen, view};
-use chat_groups_dev::reader::{Group, Reader};
-use chat_groups_dev::samples::{SAMPLE, Signer};
-use chat_groups_dev::{show, table as database};
+use chat_groups_testkit::life::{Step, life};
+use chat_groups_testkit::model::{seen, view};
+use chat_groups_testkit::reader::{Group, Reader};
+use chat_groups_testkit::samples::{SAMPLE, Signer};
+use chat_groups_testkit::table as database;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use lambda_http::http::{Request, StatusCode};
 use serde_json::Value;
+
+use crate::show;
 
 const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
 const SAMPLE_OWNER: &str = "leckie";

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use chat_groups::{
     Environment, GroupKey, Note, Reconcile, ReconcileRequest, ReconcileSettings, TimeLimit, rfc3339,
 };
-use chat_groups_dev::chat::{Application, Chat, Group};
-use chat_groups_dev::model::seen;
-use chat_groups_dev::reader::Reader;
-use chat_groups_dev::show;
+use chat_groups_testkit::chat::{Application, Chat, Group};
+use chat_groups_testkit::model::seen;
+use chat_groups_testkit::reader::Reader;
 use serde_json::json;
+
+use crate::show;
 
 /// Unlike the receiver's groups, this one is made in Chat alone.
 const GROUP: &str = "never announced";

@@ -6,10 +6,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Timeouts, partition_key};
-use chat_groups_dev::life::Step;
-use chat_groups_dev::model::{seen, view};
-use chat_groups_dev::reader::Reader;
-use chat_groups_dev::show;
+use chat_groups_testkit::life::Step;
+use chat_groups_testkit::model::{seen, view};
+use chat_groups_testkit::reader::Reader;
+
+use crate::show;
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
 

@@ -1,32 +1,32 @@
-//! `make events`: remakes the files in `events/`, with TOKEN, SDK_APP_ID and REQUEST_TIME from the environment.
+//! `make events`: remakes the files in `events/`.
 
 use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
-use chat_groups_dev::samples;
+use chat_groups_testkit::samples;
+use clap::Parser;
 
-fn main() -> ExitCode {
-    match write() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Remakes the files in events/
+#[derive(Parser)]
+struct Args {
+    /// The callback authentication token that signs them
+    #[arg(long, env = "TOKEN", default_value = samples::TOKEN)]
+    token: String,
+    /// The application's SdkAppid
+    #[arg(long, env = "SDK_APP_ID", default_value = samples::SDK_APP_ID)]
+    sdk_app_id: String,
+    /// RequestTime, in seconds since the Unix epoch
+    #[arg(long, env = "REQUEST_TIME", default_value = samples::REQUEST_TIME)]
+    request_time: String,
 }
 
-fn write() -> Result<(), Box<dyn Error>> {
-    let mut signer = samples::Signer::default();
-    for (name, value) in [
-        ("TOKEN", &mut signer.token),
-        ("SDK_APP_ID", &mut signer.sdk_app_id),
-        ("REQUEST_TIME", &mut signer.request_time),
-    ] {
-        if let Ok(set) = std::env::var(name) {
-            *value = set;
-        }
-    }
+fn main() -> ExitCode {
+    chat_groups_testkit::exit(write(Args::parse()))
+}
+
+fn write(Args { token, sdk_app_id, request_time }: Args) -> Result<(), Box<dyn Error>> {
+    let signer = samples::Signer { token, sdk_app_id, request_time };
     for (name, event) in samples::events(&signer) {
         let path = format!("events/{name}.json");
         let text = serde_json::to_string_pretty(&event)? + "\n";

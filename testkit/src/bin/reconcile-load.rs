@@ -1,17 +1,16 @@
 //! `make reconcile-load`: the function `reconcile` over many groups, with its calls, seconds and memory.
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use chat_groups_dev::chat::{Application, Chat, Group, Member, Model};
-use chat_groups_dev::function::Function;
-use chat_groups_dev::{samples, table as database};
+use chat_groups_testkit::chat::{Application, Chat, Group, Member, Model};
+use chat_groups_testkit::function::Function;
+use chat_groups_testkit::{samples, table as database};
+use clap::Parser;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-const FUNCTION: &str = "target/release/reconcile";
 const ADMIN: &str = "admin";
 const SECRET_KEY: &str = "a key for this run alone";
 const MEMBERS: usize = 5;
@@ -28,16 +27,20 @@ const COUNTS: [&str; 7] = [
     "members_changed",
 ];
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    chat_groups_dev::exit(run().await)
+/// Runs the function reconcile over many groups and counts its calls, seconds and memory
+#[derive(Parser)]
+struct Args {
+    /// How many groups there are, of five members each
+    #[arg(long, env = "GROUP_COUNT", default_value_t = 100_000)]
+    group_count: usize,
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
-    let groups = match std::env::var("GROUP_COUNT") {
-        Ok(text) if !text.is_empty() => text.parse().map_err(|_| "GROUP_COUNT: expected a whole number")?,
-        _ => 100_000,
-    };
+#[tokio::main]
+async fn main() -> ExitCode {
+    chat_groups_testkit::exit(run(Args::parse()).await)
+}
+
+async fn run(Args { group_count: groups }: Args) -> Result<(), Box<dyn Error>> {
     let chat = chat().await?;
     let create_time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
     chat.groups(|model| (0..groups).for_each(|number| add(model, number, create_time)));
@@ -83,8 +86,7 @@ async fn start(table_url: &str, chat_url: &str) -> Result<Function, Box<dyn Erro
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
     ];
-    let function = Function::start(Path::new(FUNCTION), &env).await;
-    Ok(function.map_err(|error| format!("{FUNCTION}: {error}"))?)
+    Function::start_release("reconcile", &env).await
 }
 
 fn id(number: usize) -> String {

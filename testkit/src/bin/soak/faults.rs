@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups_dev::proxy::{Fault, Proxy, Script};
+use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use fastrand::Rng;
 
 /// Breaks table and queue for a while, heals them for a while, until it is aborted.

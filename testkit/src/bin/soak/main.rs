@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_groups::{Aws, AwsSettings, Timeouts};
-use chat_groups_dev::function::Function;
-use chat_groups_dev::proxy::{Fault, Proxy, Script};
-use chat_groups_dev::queue::Queue;
-use chat_groups_dev::reader::Reader;
-use chat_groups_dev::samples::{self, Signer};
-use chat_groups_dev::table as database;
+use chat_groups_testkit::function::Function;
+use chat_groups_testkit::proxy::{Fault, Proxy, Script};
+use chat_groups_testkit::queue::Queue;
+use chat_groups_testkit::reader::Reader;
+use chat_groups_testkit::samples::{self, Signer};
+use chat_groups_testkit::table as database;
+use clap::Parser;
 use fastrand::Rng;
 use plan::Plan;
 use redriver::Redriver;
@@ -48,9 +49,20 @@ struct Delivered {
     faults: usize,
 }
 
+/// Delivers events with random faults to the functions, and audits the table
+#[derive(Parser)]
+struct Args {
+    /// How many deliveries, at least
+    #[arg(long, env = "EVENTS", default_value_t = 20_000)]
+    events: usize,
+    /// Makes the same events again
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match soak().await {
+    match soak(Args::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -60,10 +72,9 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn soak() -> Result<bool, Box<dyn Error>> {
-    let deliveries = number("EVENTS")?.unwrap_or(20_000);
-    let seed = number("SEED")?.unwrap_or_else(|| fastrand::usize(..1_000_000));
-    let mut rng = Rng::with_seed(u64::try_from(seed)?);
+async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn Error>> {
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let mut rng = Rng::with_seed(seed);
     println!("{deliveries} deliveries, SEED={seed}");
     let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
@@ -237,10 +248,7 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
         ("AWS_ENDPOINT_URL_SQS", queue_url),
     ];
-    // Beside this program, whatever the target directory is.
-    let binary = std::env::current_exe()?.with_file_name("").join("../release").join(name);
-    let function = Function::start(&binary, &env).await;
-    Ok(function.map_err(|error| format!("{}: {error}", binary.display()))?)
+    Function::start_release(name, &env).await
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
@@ -251,9 +259,4 @@ fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
     })?;
     let long = Duration::from_secs(60);
     Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
-}
-
-fn number(variable: &str) -> Result<Option<usize>, String> {
-    let set = std::env::var(variable).ok().filter(|text| !text.is_empty());
-    set.map(|text| text.parse().map_err(|_| format!("{variable}: expected a number"))).transpose()
 }

@@ -1,6 +1,6 @@
 //! What is delivered: lives of groups made from a seed, with repeats, late events and GroupIds that are used again.
 
-use chat_groups_dev::bodies::Group;
+use chat_groups_testkit::bodies::Group;
 use fastrand::Rng;
 use serde_json::{Value, json};
 

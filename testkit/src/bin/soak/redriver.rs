@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups_dev::function::Function;
-use chat_groups_dev::queue::Queue;
+use chat_groups_testkit::function::Function;
+use chat_groups_testkit::queue::Queue;
 use serde_json::{Value, json};
 
 /// How many messages SQS hands over at once, and how often it hands out one that fails.
