@@ -2,31 +2,34 @@
 //!
 //! The SDK's own chain of configuration sources takes milliseconds of every cold start to arrive at the same variables.
 
-mod dns;
-mod tls;
-
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
-use thiserror::Error;
-use tokio::time::Instant;
 
-pub(crate) use dns::Resolver;
-pub use tls::Trust;
+use crate::http::{self, HttpClient, Resolver, Trust};
 
-use crate::chat::SecretKey;
-use crate::config::AwsSettings;
-use crate::http::HttpClient;
-use crate::retry::{RetryError, until};
-
-/// How long reading a secret may take, repeated attempts included.
-const SECRET_BUDGET: Duration = Duration::from_secs(8);
+/// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
+#[derive(Debug, Clone)]
+pub struct AwsSettings {
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. Their `Debug` shows no secret.
+    pub credentials: Credentials,
+    /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    pub region: String,
+    /// `AWS_ENDPOINT_URL_DYNAMODB`, else `AWS_ENDPOINT_URL`.
+    pub dynamodb_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
+    pub sqs_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
+    pub secrets_manager_endpoint: Option<String>,
+    /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
+    pub trust: Trust,
+}
 
 /// How long a client waits for one attempt. The callers retry, until their deadlines.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +52,7 @@ impl Aws {
     /// Nothing is connected yet.
     pub fn new(settings: AwsSettings) -> Self {
         let resolver = Resolver::default();
-        let http_client = tls::http_client(&settings.trust, resolver.clone());
+        let http_client = http::http_client(&settings.trust, resolver.clone());
         Self { settings, http_client, resolver }
     }
 
@@ -77,13 +80,10 @@ impl Aws {
         HttpClient::new(self.settings.trust.clone(), connect_timeout)
     }
 
-    /// Reads Chat's secret key from Secrets Manager, by the secret's name or ARN.
-    pub async fn secret_key(&self, id: &str, timeouts: Timeouts) -> Result<SecretKey, SecretError> {
+    /// A client for the secrets.
+    pub fn secrets_manager(&self, timeouts: Timeouts) -> aws_sdk_secretsmanager::Client {
         let endpoint = self.settings.secrets_manager_endpoint.as_deref();
-        let client = aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint));
-        let deadline = Instant::now() + SECRET_BUDGET;
-        let answer = until(deadline, || client.get_secret_value().secret_id(id).send()).await?;
-        answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
+        aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint))
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
@@ -107,17 +107,6 @@ impl Aws {
         config.set_endpoint_url(endpoint.map(str::to_owned));
         config.build()
     }
-}
-
-/// Why a secret could not be read. No text of it holds the secret.
-#[derive(Debug, Error)]
-pub enum SecretError {
-    /// Secrets Manager, or the way to it, failed.
-    #[error("the secret that CHAT_SECRET_KEY_ID names could not be read")]
-    Failed(#[from] RetryError),
-    /// The secret is binary, or empty.
-    #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
-    NoText,
 }
 
 /// The host that the SDK will most likely ask for. A wrong guess (China, a FIPS endpoint) costs a lookup beside the one

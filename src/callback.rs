@@ -8,7 +8,7 @@ mod query;
 mod signature;
 
 pub use answer::{fail, hand_through, ok};
-pub use body::{BodyError, Fields, Name, string};
+pub use body::{BodyError, Fields, JsonName, string};
 pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
 pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
 
@@ -16,7 +16,7 @@ pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// It changes a group or its members.
-    Kept(Kept),
+    Roster(RosterCommand),
     /// Chat waits for a decision: allow, refuse or change.
     Decision,
     /// It tells of something else that has happened.
@@ -26,7 +26,7 @@ pub enum Command {
 /// The commands that change a group or its members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the vendor's name")]
-pub enum Kept {
+pub enum RosterCommand {
     AfterCreateGroup,
     AfterNewMemberJoin,
     AfterMemberExit,
@@ -36,7 +36,7 @@ pub enum Kept {
     AfterMemberFieldChanged,
 }
 
-impl Kept {
+impl RosterCommand {
     /// Every one of them.
     pub const ALL: [Self; 7] = [
         Self::AfterCreateGroup,
@@ -65,8 +65,8 @@ impl Kept {
 impl Command {
     /// Reads the name of a command: all callbacks that ask for a decision are called `Before…` or `Prev…`.
     pub fn parse(name: &str) -> Self {
-        if let Some(kept) = Kept::ALL.into_iter().find(|kept| kept.name() == name) {
-            return Self::Kept(kept);
+        if let Some(kept) = RosterCommand::ALL.into_iter().find(|kept| kept.name() == name) {
+            return Self::Roster(kept);
         }
         match name.split_once("Callback") {
             Some((_, what)) if what.starts_with("Before") || what.starts_with("Prev") => Self::Decision,
@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn a_command_is_kept_or_a_decision_or_neither() {
-        for kept in Kept::ALL {
-            assert_eq!(Command::parse(kept.name()), Command::Kept(kept));
+        for kept in RosterCommand::ALL {
+            assert_eq!(Command::parse(kept.name()), Command::Roster(kept));
         }
         for name in
             ["Group.CallbackBeforeCreateGroup", "Sns.CallbackPrevFriendAdd", "C2C.CallbackBeforeSendMsg"]

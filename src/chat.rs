@@ -30,7 +30,7 @@ pub use command::Command;
 pub use error::{ChatError, Class, Reason};
 pub use pages::Paging;
 use pages::{Place, in_parts};
-use rate::TokenBucket;
+use rate::Pacer;
 pub use usersig::SecretKey;
 
 /// The most groups in one page of the list.
@@ -102,8 +102,8 @@ pub struct ChatApi {
     /// The UserSig in use, and since when.
     user_sig: Mutex<Option<(SystemTime, String)>>,
     http: HttpClient,
-    lists: TokenBucket,
-    others: TokenBucket,
+    lists: Pacer,
+    others: Pacer,
     /// The size of the list's pages, once an answer was too large.
     list_limit: AtomicU32,
     calls: [AtomicU64; 4],
@@ -113,8 +113,8 @@ impl ChatApi {
     /// Makes a client; nothing is asked yet.
     pub fn new(settings: ChatSettings, secret_key: SecretKey, http: HttpClient) -> Self {
         Self {
-            lists: TokenBucket::new(settings.limits.list_interval),
-            others: TokenBucket::new(settings.limits.call_interval),
+            lists: Pacer::new(settings.limits.list_interval),
+            others: Pacer::new(settings.limits.call_interval),
             settings,
             secret_key,
             user_sig: Mutex::default(),
@@ -323,7 +323,7 @@ impl ChatApi {
 #[expect(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::aws::Trust;
+    use crate::http::Trust;
 
     #[test]
     fn a_user_sig_is_used_until_shortly_before_it_expires() {

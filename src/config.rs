@@ -7,11 +7,11 @@ use std::num::NonZeroU32;
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
 
-use crate::aws::Trust;
+use crate::aws::AwsSettings;
 use crate::callback::{Token, Unsigned, Verifier, decimal};
 use crate::chat::{ChatSettings, Limits, SecretKey};
 use crate::forward::ForwardUrl;
-use crate::http;
+use crate::http::{self, Trust};
 
 /// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
@@ -53,7 +53,7 @@ impl WebhookSettings {
             forward_url: forward_url(env)?,
             forward_queue_url: queue("FORWARD_QUEUE_URL")?.or_else(|| retry_queue_url.clone()),
             retry_queue_url,
-            aws: AwsSettings::from_env(env)?,
+            aws: aws_settings(env)?,
         })
     }
 }
@@ -81,7 +81,7 @@ impl RedriveSettings {
             table_name: table_name(env)?,
             forward_url: forward_url(env)?,
             token: tokens(env, "one or two callback authentication tokens, or nothing")?.pop(),
-            aws: AwsSettings::from_env(env)?,
+            aws: aws_settings(env)?,
         })
     }
 }
@@ -125,53 +125,34 @@ impl ReconcileSettings {
                 limits: Limits::new(rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND)),
             },
             secret_key: key_source(env)?,
-            aws: AwsSettings::from_env(env)?,
+            aws: aws_settings(env)?,
         })
     }
 }
 
-/// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
-#[derive(Debug, Clone)]
-pub struct AwsSettings {
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. Their `Debug` shows no secret.
-    pub credentials: Credentials,
-    /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
-    pub region: String,
-    /// `AWS_ENDPOINT_URL_DYNAMODB`, else `AWS_ENDPOINT_URL`.
-    pub dynamodb_endpoint: Option<String>,
-    /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
-    pub sqs_endpoint: Option<String>,
-    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
-    pub secrets_manager_endpoint: Option<String>,
-    /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
-    pub trust: Trust,
-}
-
-impl AwsSettings {
-    /// Reads them.
-    pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let first = |variable, other, expected| match optional(env, variable, expected, any)? {
-            Some(text) => Ok(Some(text)),
-            None => optional(env, other, expected, any),
-        };
-        let endpoint = |variable| first(variable, "AWS_ENDPOINT_URL", "a URL");
-        let region = first("AWS_REGION", "AWS_DEFAULT_REGION", "an AWS region")?;
-        let credentials = Credentials::new(
-            required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", any)?,
-            required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", any)?,
-            optional(env, "AWS_SESSION_TOKEN", "a session token", any)?,
-            None,
-            "environment",
-        );
-        Ok(Self {
-            credentials,
-            region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
-            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
-            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
-            secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
-            trust: trust(env)?,
-        })
-    }
+/// Reads the variables of the AWS SDK, as far as Lambda sets them. Profiles and instance roles have to be exported.
+pub fn aws_settings(env: Environment<'_>) -> Result<AwsSettings, ConfigError> {
+    let first = |variable, other, expected| match optional(env, variable, expected, any)? {
+        Some(text) => Ok(Some(text)),
+        None => optional(env, other, expected, any),
+    };
+    let endpoint = |variable| first(variable, "AWS_ENDPOINT_URL", "a URL");
+    let region = first("AWS_REGION", "AWS_DEFAULT_REGION", "an AWS region")?;
+    let credentials = Credentials::new(
+        required(env, "AWS_ACCESS_KEY_ID", "an access key id; Lambda sets it", any)?,
+        required(env, "AWS_SECRET_ACCESS_KEY", "the access key; Lambda sets it", any)?,
+        optional(env, "AWS_SESSION_TOKEN", "a session token", any)?,
+        None,
+        "environment",
+    );
+    Ok(AwsSettings {
+        credentials,
+        region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
+        dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
+        sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+        secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
+        trust: trust(env)?,
+    })
 }
 
 fn sdk_app_id(env: Environment<'_>) -> Result<u64, ConfigError> {
@@ -197,7 +178,8 @@ fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> 
 
 fn base_url(text: &str) -> Option<String> {
     let url = http::parse(text)?;
-    (http::is_safe(&url, |address| address.is_loopback()) && url.query().is_none()).then(|| text.to_owned())
+    (http::is_https_or(&url, |address| address.is_loopback()) && url.query().is_none())
+        .then(|| text.to_owned())
 }
 
 /// Any text.

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 pub(crate) use extra::map_name;
 pub use extra::{Attributes, MAX_DEPTH, number, text};
-pub use facts::{Fact, Facts, Name, name};
+pub use facts::{Fact, FactName, Facts, fact};
 pub(crate) use info::TEXTS;
 pub(crate) use role::normal as normal_role;
 
-use crate::callback::{BodyError, Fields, Kept, Origin};
+use crate::callback::{BodyError, Fields, Origin, RosterCommand};
 use crate::time::EventTime;
 
 /// The longest GroupId, in bytes: it is part of the key `pk`, which is also the range key of the index (at most
@@ -58,7 +58,11 @@ pub struct Event {
 impl Event {
     /// Reads the body of a command that is kept; `None` where this one is not: it speaks of a topic, or of the members
     /// of an AVChatRoom.
-    pub fn parse(command: Kept, body: &[u8], origin: &Origin<'_>) -> Result<Option<Self>, BodyError> {
+    pub fn parse(
+        command: RosterCommand,
+        body: &[u8],
+        origin: &Origin<'_>,
+    ) -> Result<Option<Self>, BodyError> {
         let mut fields = Fields::parse(body)?;
         if fields.required("CallbackCommand")? != command.name() {
             return Err(BodyError::OtherCommand);
@@ -76,13 +80,15 @@ impl Event {
             members: BTreeMap::new(),
         };
         match command {
-            Kept::AfterCreateGroup => created::read(&mut event, fields, group_type, (time, origin))?,
-            Kept::AfterNewMemberJoin => event.members = members::read_new(&mut fields, time)?,
-            Kept::AfterMemberExit => event.members = members::read_left(&mut fields, time)?,
-            Kept::AfterGroupDestroyed => event.group.gone_at = Some(time),
-            Kept::AfterGroupInfoChanged => info::read(&mut event.group, &mut fields, time)?,
-            Kept::AfterChangeGroupOwner => owner::read(&mut event, &mut fields, group_type.as_deref(), time)?,
-            Kept::AfterMemberFieldChanged => role::read(&mut event, &mut fields, time)?,
+            RosterCommand::AfterCreateGroup => created::read(&mut event, fields, group_type, (time, origin))?,
+            RosterCommand::AfterNewMemberJoin => event.members = members::read_new(&mut fields, time)?,
+            RosterCommand::AfterMemberExit => event.members = members::read_left(&mut fields, time)?,
+            RosterCommand::AfterGroupDestroyed => event.group.gone_at = Some(time),
+            RosterCommand::AfterGroupInfoChanged => info::read(&mut event.group, &mut fields, time)?,
+            RosterCommand::AfterChangeGroupOwner => {
+                owner::read(&mut event, &mut fields, group_type.as_deref(), time)?
+            }
+            RosterCommand::AfterMemberFieldChanged => role::read(&mut event, &mut fields, time)?,
         }
         Ok(Some(event))
     }
@@ -93,9 +99,13 @@ impl Event {
     }
 }
 
-fn is_kept(command: Kept, group_type: Option<&str>) -> bool {
-    let is_of_members =
-        matches!(command, Kept::AfterNewMemberJoin | Kept::AfterMemberExit | Kept::AfterMemberFieldChanged);
+fn is_kept(command: RosterCommand, group_type: Option<&str>) -> bool {
+    let is_of_members = matches!(
+        command,
+        RosterCommand::AfterNewMemberJoin
+            | RosterCommand::AfterMemberExit
+            | RosterCommand::AfterMemberFieldChanged
+    );
     !(is_of_members && group_type == Some(AV_CHAT_ROOM))
 }
 

@@ -1,4 +1,4 @@
-//! The receiver behind: the team's own, which gets every genuine callback as it came.
+//! The downstream receiver: the team's own, which gets every genuine callback as it came.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::http::{self, HttpClient, HttpError, Response};
 use crate::time::to_seconds;
 
 /// Marks what this service passed on. A request that bears it has come back in a loop.
-pub const MARK: &str = "x-chat-groups-forwarded";
+pub const LOOP_HEADER: &str = "x-chat-groups-forwarded";
 
 /// The largest answer that is handed through, in bytes.
 const ANSWER_MAX_BYTES: usize = 512 * 1024;
@@ -21,13 +21,13 @@ const ANSWER_MAX_BYTES: usize = 512 * 1024;
 /// How long an answer that nobody needs is read, so that its connection can be used again.
 const DRAIN: Duration = Duration::from_millis(50);
 
-/// After so many timeouts in a row the receiver behind is tried less often.
+/// After so many timeouts in a row the downstream receiver is tried less often.
 const MAX_TIMEOUTS: u32 = 3;
 
 /// How long it is left alone then after each attempt.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The URL of the receiver behind. Its `Debug` does not show it: its query may hold a secret.
+/// The URL of the downstream receiver. Its `Debug` does not show it: its query may hold a secret.
 #[derive(Clone)]
 pub struct ForwardUrl(String);
 
@@ -39,11 +39,11 @@ impl ForwardUrl {
             IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
         };
         let url = http::parse(text)?;
-        http::is_safe(&url, is_private).then(|| Self(text.to_owned()))
+        http::is_https_or(&url, is_private).then(|| Self(text.to_owned()))
     }
 
     /// This URL with more parameters.
-    fn with(&self, query: &str) -> String {
+    fn with_query(&self, query: &str) -> String {
         let separator = match self.0.split_once('?') {
             None => "?",
             Some((_, "")) => "",
@@ -80,7 +80,7 @@ impl Forwarder {
         Ok(())
     }
 
-    /// The same, unless the receiver behind has let too many callbacks wait for nothing: a hanging one must not take
+    /// The same, unless the downstream receiver has let too many callbacks wait for nothing: a hanging one must not take
     /// all of the account's concurrency.
     pub async fn try_deliver(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
         self.breaker.guard(self.deliver(query, body, deadline)).await
@@ -109,8 +109,8 @@ impl Forwarder {
     }
 
     async fn send(&self, query: &str, body: &[u8], deadline: Instant) -> Result<Response, ForwardError> {
-        let headers = [("content-type", "application/json"), (MARK, "1")];
-        let url = self.url.with(query);
+        let headers = [("content-type", "application/json"), (LOOP_HEADER, "1")];
+        let url = self.url.with_query(query);
         let response = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
         let response = response.map_err(|_| ForwardError::TimedOut)??;
         match response.status() {
@@ -134,7 +134,7 @@ async fn read(response: Response, deadline: Instant) -> Result<String, ForwardEr
     }
 }
 
-/// The query string of a callback that is delivered late: signed anew, because the receiver behind checks freshness
+/// The query string of a callback that is delivered late: signed anew, because the downstream receiver checks freshness
 /// too; without any sign where there is no token.
 pub fn late_query(query: &Query<'_>, token: Option<&Token>, now: SystemTime) -> String {
     let rest = query.without(&["Sign", "RequestTime"]);
@@ -196,19 +196,19 @@ impl Breaker {
     }
 }
 
-/// Why the receiver behind did not take a callback.
+/// Why the downstream receiver did not take a callback.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum ForwardError {
-    #[error("the receiver behind did not answer in time")]
+    #[error("the downstream receiver did not answer in time")]
     TimedOut,
-    #[error("the receiver behind answered {0}")]
+    #[error("the downstream receiver answered {0}")]
     Status(u16),
-    #[error("the receiver behind answered 200 with a body that is not JSON")]
+    #[error("the downstream receiver answered 200 with a body that is not JSON")]
     NotJson,
-    #[error("the receiver behind was not tried, as it did not answer before")]
+    #[error("the downstream receiver was not tried, as it did not answer before")]
     Skipped,
-    #[error("the receiver behind failed")]
+    #[error("the downstream receiver failed")]
     Failed(#[from] HttpError),
 }
 
@@ -268,7 +268,7 @@ mod tests {
             ("https://a.b/?", "https://a.b/?x=1"),
             ("https://a.b/c?d=e", "https://a.b/c?d=e&x=1"),
         ] {
-            assert_eq!(ForwardUrl::new(url).map(|url| url.with("x=1")).as_deref(), Some(expected));
+            assert_eq!(ForwardUrl::new(url).map(|url| url.with_query("x=1")).as_deref(), Some(expected));
         }
     }
 

@@ -1,15 +1,15 @@
 //! The three functions, and what becomes of a callback in them.
 
+pub mod gateway;
 pub mod reconcile;
 pub mod redrive;
 pub mod webhook;
 
 use lambda_http::http::StatusCode;
-use serde::Serialize;
 use thiserror::Error;
 
 use crate::callback::{BodyError, ParameterError, SignatureError};
-use crate::store::{Applied, Effect};
+use crate::store::Applied;
 
 /// The largest body that is read, in bytes: a destroyed group lists up to 6,000 members.
 pub const BODY_MAX_BYTES: usize = 512 * 1024;
@@ -21,22 +21,10 @@ pub enum Outcome {
     Applied(Applied),
     /// It is not kept, and goes nowhere else; or it says nothing.
     Ignored,
-    /// The receiver behind has taken it; its answer is handed through, if it is JSON.
+    /// The downstream receiver has taken it; its answer is handed through, if it is JSON.
     Forwarded(Option<String>),
     /// It could not be stored, or passed on, in time; it is safe in a queue.
     Queued,
-}
-
-/// What became of passing a callback on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forwarded {
-    /// The receiver behind has taken it.
-    Ok,
-    /// It is safe in the forward queue.
-    Queued,
-    /// Neither.
-    Failed,
 }
 
 /// Why a callback is answered FAIL.
@@ -63,7 +51,7 @@ pub enum Refusal {
     /// It is neither where it belongs nor in a queue.
     #[error("the event could not be kept; please send it again")]
     Unavailable,
-    /// A decision was asked for, and the receiver behind gave none.
+    /// A decision was asked for, and the downstream receiver gave none.
     #[error("there is no decision")]
     Undecided,
 }
@@ -76,18 +64,6 @@ impl Outcome {
             Self::Ignored => "ignored",
             Self::Forwarded(_) => "forwarded",
             Self::Queued => "queued",
-        }
-    }
-}
-
-impl Effect {
-    /// Its name in the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Replaced => "replaced",
-            Self::Stale => "stale",
-            Self::Duplicate => "duplicate",
         }
     }
 }

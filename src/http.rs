@@ -1,5 +1,8 @@
 //! An HTTP client for servers that are not AWS's, on the connections and TLS that the AWS clients bring.
 
+mod dns;
+mod tls;
+
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -13,7 +16,9 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lambda_http::http::Uri;
 
-use crate::aws::{Resolver, Trust};
+pub(crate) use dns::Resolver;
+pub use tls::Trust;
+pub(crate) use tls::http_client;
 
 /// Posts to http and https URLs and keeps connections alive. It follows no redirect and retries nothing.
 ///
@@ -79,7 +84,7 @@ pub fn parse(text: &str) -> Option<Uri> {
 }
 
 /// Whether a URL is one of https, or of a host that is near enough to go without.
-pub fn is_safe(url: &Uri, is_near: fn(IpAddr) -> bool) -> bool {
+pub fn is_https_or(url: &Uri, is_near: fn(IpAddr) -> bool) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     url.scheme_str() == Some("https") || host == "localhost" || host.parse().is_ok_and(is_near)
 }
@@ -172,7 +177,7 @@ mod tests {
     use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     use super::*;
-    use crate::log::causes;
+    use crate::log::error_chain;
 
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ndate: today\r\n\r\n{}";
 
@@ -321,7 +326,7 @@ mod tests {
             &resets.replace("http:", "https:"),
         ] {
             let error = post(&client, url).await.unwrap_err();
-            let texts = [causes(&error), format!("{error:?}"), format!("{client:?}")];
+            let texts = [error_chain(&error), format!("{error:?}"), format!("{client:?}")];
             assert!(texts.iter().all(|text| !text.contains("secret")), "{url}: {texts:?}");
         }
     }

@@ -9,9 +9,20 @@ use serde::{Serialize, Serializer};
 
 use crate::callback::Query;
 use crate::event::Event;
-use crate::functions::Forwarded;
 use crate::queue::Message;
 use crate::time::rfc3339;
+
+/// The result of forwarding a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarded {
+    /// The downstream receiver took it.
+    Ok,
+    /// It is safe in the forward queue.
+    Queued,
+    /// Neither.
+    Failed,
+}
 
 /// The log line of one callback. It never holds a token, a Sign or a body; `lost` alone carries the event.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -43,7 +54,7 @@ pub struct Record {
     pub forward: Option<Forwarded>,
     /// What failed underneath.
     pub error: Option<String>,
-    /// The queue message of a lost event, to be put back; a list where both the table and the receiver behind are owed
+    /// The queue message of a lost event, to be put back; a list where both the table and the downstream receiver are owed
     /// it.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "one_or_list")]
     pub event: Vec<Message>,
@@ -104,14 +115,14 @@ pub fn write(line: &str) {
 }
 
 /// How a function's process ends; an error says why it can't go on.
-pub fn exit(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
+pub fn exit_code(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    tracing::error!("{}", causes(error.as_ref()));
+    tracing::error!("{}", error_chain(error.as_ref()));
     ExitCode::FAILURE
 }
 
 /// An error with all of its sources.
-pub fn causes(error: &dyn Error) -> String {
+pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::retry::{RetryError, hedged, until};
+use crate::retry::{RetryError, hedged, retry_until};
 
 /// When a second attempt is made beside the first: early enough to leave it half of the queue's budget. Two messages of
 /// one callback do no harm.
@@ -18,7 +18,7 @@ const HEDGE_AFTER: Duration = Duration::from_millis(150);
 /// A callback as it waits in a queue. Its sender was checked before: a token may have changed since.
 ///
 /// ```
-/// # use chat_groups::Message;
+/// # use chat_groups::queue::Message;
 /// let json = r#"{"received_at":1669872112000,"query":"SdkAppid=1400000001","body":"{}","pending":"forward"}"#;
 /// let message: Message = serde_json::from_str(json)?;
 /// assert_eq!(message.bytes().as_deref(), Some(&b"{}"[..]));
@@ -52,7 +52,7 @@ pub enum Pending {
     /// Write it to the table, or sweep what it has replaced.
     #[default]
     Table,
-    /// Pass it on to the receiver behind.
+    /// Pass it on to the downstream receiver.
     Forward,
 }
 
@@ -109,7 +109,7 @@ impl Queue {
     pub async fn send(&self, message: &Message, deadline: Instant) -> Result<(), QueueError> {
         let body = json_string(message);
         let send = || self.client.send_message().queue_url(&self.url).message_body(&body).send();
-        until(deadline, || hedged(HEDGE_AFTER, send)).await?;
+        retry_until(deadline, || hedged(HEDGE_AFTER, send)).await?;
         Ok(())
     }
 }

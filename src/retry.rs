@@ -43,7 +43,7 @@ impl Default for Backoff {
 }
 
 /// Runs an AWS request until it succeeds, fails for good, or `deadline` has come.
-pub async fn until<T, E, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, RetryError>
+pub async fn retry_until<T, E, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, RetryError>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     F: Future<Output = Result<T, SdkError<E>>>,

@@ -10,6 +10,7 @@ mod known;
 mod merge;
 mod place;
 mod read;
+mod reader;
 mod scan;
 mod sweep;
 
@@ -28,10 +29,11 @@ pub use item::{GROUP_SK, partition_key, text_of};
 pub(crate) use known::Known;
 pub(crate) use merge::is_member;
 pub(crate) use place::Lease;
+pub use reader::{Group, Reader};
 pub(crate) use scan::{Listed, Position, position};
 
 use crate::event::{Attributes, Event, Facts, number};
-use crate::retry::{Backoff, RetryError, hedged, until};
+use crate::retry::{Backoff, RetryError, hedged, retry_until};
 use crate::time::to_seconds;
 use insert::BATCH_MAX_STATEMENTS;
 use merge::{Merged, is_of_earlier_life, merge};
@@ -43,7 +45,7 @@ const MAX_PARALLEL: usize = 16;
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
 
 /// How long the mark of a destroyed group or a left member stays, so that a late event finds it.
-const MARK_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const TOMBSTONE_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The DynamoDB table of groups and members.
 #[derive(Debug, Clone)]
@@ -74,6 +76,18 @@ pub enum Effect {
     Replaced,
 }
 
+impl Effect {
+    /// Its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Replaced => "replaced",
+            Self::Stale => "stale",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
 impl Store {
     /// A store in a table that exists.
     pub fn new(client: Client, table_name: String) -> Self {
@@ -90,7 +104,7 @@ impl Store {
         }
     }
 
-    /// Writes an event of which a part may be in the table already, and removes what an earlier life left behind: reads
+    /// Writes an event of which a part may be in the table already, and removes what an earlier life left downstream: reads
     /// the partition first, and writes only what differs.
     pub async fn settle(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
         let known = self.known(&event.key, deadline).await?;
@@ -122,12 +136,12 @@ impl Store {
         }
         let write = Write::new(ItemKey { group: &event.key, account: None }, &event.group, known);
         let (effect, has_leftovers) = match self.write_item(write, deadline).await? {
-            Merged::News { is_new_life: true, .. } => (Effect::Replaced, true),
-            Merged::News { .. } => (Effect::Stored, event.group.gone_at.is_some()),
+            Merged::Changed { is_new_life: true, .. } => (Effect::Replaced, true),
+            Merged::Changed { .. } => (Effect::Stored, event.group.gone_at.is_some()),
             // Its members were written before it was known to be stale: out of sight, they are no news.
-            Merged::Outdated { is_earlier_life: true } => (Effect::Stale, members == Effect::Stored),
-            Merged::Outdated { .. } => (members.max(Effect::Stale), false),
-            Merged::Known => (members, false),
+            Merged::Stale { is_earlier_life: true } => (Effect::Stale, members == Effect::Stored),
+            Merged::Stale { .. } => (members.max(Effect::Stale), false),
+            Merged::Unchanged => (members, false),
         };
         Ok(Applied { effect, has_leftovers })
     }
@@ -177,10 +191,10 @@ impl Store {
             if let Some(Own { is_new_life, .. }) =
                 write.own.take_if(|own| known.as_ref().and_then(revision) == Some(&own.revision))
             {
-                return Ok(Merged::News { facts, is_new_life });
+                return Ok(Merged::Changed { facts, is_new_life });
             }
             let merged = merge(&facts, write.said);
-            let Merged::News { facts, is_new_life } = &merged else {
+            let Merged::Changed { facts, is_new_life } = &merged else {
                 return Ok(merged);
             };
             let (item, revision) = stamp(write.key.write(facts, known.as_ref()), facts);
@@ -221,7 +235,7 @@ impl Store {
                 Err(error) => refusal(&error).map(Some).ok_or(error),
             }
         };
-        Ok(until(deadline, || hedged(HEDGE_AFTER, attempt)).await?)
+        Ok(retry_until(deadline, || hedged(HEDGE_AFTER, attempt)).await?)
     }
 }
 
@@ -249,7 +263,7 @@ fn stamp(mut item: Attributes, facts: &Facts) -> (Attributes, AttributeValue) {
     let revision = number(fastrand::u64(1..1 << 53));
     item.insert("revision".to_owned(), revision.clone());
     if facts.gone_at.is_some() {
-        let expires_at = to_seconds(SystemTime::now() + MARK_LIFETIME);
+        let expires_at = to_seconds(SystemTime::now() + TOMBSTONE_TTL);
         item.insert("expires_at".to_owned(), number(expires_at));
     }
     (item, revision)
@@ -296,9 +310,9 @@ impl Merged {
     /// What an item's change means for an event; whether a new life has begun is the group's to say.
     fn effect(&self) -> Effect {
         match self {
-            Self::News { .. } => Effect::Stored,
-            Self::Outdated { .. } => Effect::Stale,
-            Self::Known => Effect::Duplicate,
+            Self::Changed { .. } => Effect::Stored,
+            Self::Stale { .. } => Effect::Stale,
+            Self::Unchanged => Effect::Duplicate,
         }
     }
 }

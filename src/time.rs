@@ -72,10 +72,12 @@ pub mod millis {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// For `serialize_with`.
     pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(super::to_millis(*time))
     }
 
+    /// For `deserialize_with`.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         u64::deserialize(deserializer).map(super::from_millis)
     }

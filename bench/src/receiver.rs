@@ -1,4 +1,4 @@
-//! What stands for the queue and for the receiver behind: it takes whatever is posted.
+//! What stands for the queue and for the downstream receiver: it takes whatever is posted.
 
 use std::error::Error;
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Timeouts};
+use chat_groups::aws::{Aws, Timeouts};
 use tokio::net::TcpListener;
 
 use crate::page::{Page, Table};
@@ -40,8 +40,8 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 async fn table(Args { table_name: name, sdk_app_id, .. }: Args) -> Result<Table, Box<dyn Error>> {
-    let settings =
-        AwsSettings::from_env(&|name| std::env::var(name)).map_err(|error| format!("{error}\n{HINT}"))?;
+    let settings = chat_groups::config::aws_settings(&|name| std::env::var(name))
+        .map_err(|error| format!("{error}\n{HINT}"))?;
     let client = Aws::new(settings).dynamodb(TIMEOUTS);
     if let Some(sdk_app_id) = sdk_app_id {
         return Ok(Table::new(client, name, sdk_app_id));

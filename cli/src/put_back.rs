@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
-use chat_groups::{Aws, AwsSettings, Timeouts, causes, from_millis, rfc3339};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::log::error_chain;
+use chat_groups::time::{from_millis, rfc3339};
 use lines::Lost;
 use serde_json::Value;
 
@@ -68,7 +70,7 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mut tally = Tally::default();
     let result = put_back(args, &mut tally).await;
     println!("\n{} lost events and {} dead letters put back", tally.lost_events, tally.dead_letters);
-    result.map_err(|error| format!("{}; the rest is where it was", causes(error.as_ref())))?;
+    result.map_err(|error| format!("{}; the rest is where it was", error_chain(error.as_ref())))?;
     match tally.without_body {
         0 => Ok(()),
         count => Err(format!("{count} can't be put back, because the log does not hold their bodies").into()),
@@ -86,7 +88,7 @@ async fn put_back(args: Args, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         url: args.forward_queue_url,
         dead_letters_url: args.forward_dead_letter_queue_url,
     };
-    let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).sqs(TIMEOUTS);
+    let client = Aws::new(chat_groups::config::aws_settings(&|name| std::env::var(name))?).sqs(TIMEOUTS);
     let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS);
     let client = Client::from_conf(client.config().to_builder().retry_config(retries).build());
 
@@ -111,14 +113,16 @@ async fn put_back(args: Args, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
     }
     for queue in [&retry, &forward] {
         let moved = move_dead_letters(&client, queue, tally).await;
-        moved.map_err(|error| format!("dead letters of the {}: {}", queue.name, causes(error.as_ref())))?;
+        moved.map_err(|error| {
+            format!("dead letters of the {}: {}", queue.name, error_chain(error.as_ref()))
+        })?;
     }
     Ok(())
 }
 
 async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {
     let sent = client.send_message().queue_url(&queue.url).message_body(message).send().await;
-    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, causes(&error)))
+    sent.map(drop).map_err(|error| format!("{}: {}", queue.name, error_chain(&error)))
 }
 
 /// Sends each dead letter to its queue and deletes it then: interrupted, it may be in both, which does no harm.

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use chat_groups::chat::Command;
-use chat_groups::{
-    Change, Correction, Note, Reconcile, ReconcileRequest, ReconcileSettings, Report, TimeLimit, to_millis,
-};
+use chat_groups::config::ReconcileSettings;
+use chat_groups::reconcile::{Change, Correction, Note, Reconcile, ReconcileRequest, Report, TimeLimit};
+use chat_groups::time::to_millis;
 use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;

@@ -10,17 +10,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_groups::{Aws, Kept, Record, Timeouts, Token, Webhook, WebhookSettings};
-use chat_groups_testkit::reader::Reader;
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::callback::{RosterCommand, Token};
+use chat_groups::config::WebhookSettings;
+use chat_groups::log::Record;
+use chat_groups::store::Reader;
+use chat_groups::webhook::Webhook;
 use chat_groups_testkit::{samples, table as database};
-use clap::builder::BoolishValueParser;
 use play::Stage;
 use tokio::net::TcpListener;
 
+const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 use crate::page::{Feed, Page, Sender, Table};
 use crate::show;
-
-const CREATE: &str = Kept::AfterCreateGroup.name();
+use clap::builder::BoolishValueParser;
 
 /// The token of the vendor's own signature example.
 const SAMPLE_TOKEN: &str = samples::TOKEN;

@@ -1,8 +1,9 @@
 //! What the local run prints.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Record, text_of};
-use chat_groups_testkit::reader::Group;
+use chat_groups::event::Attributes;
+use chat_groups::log::Record;
+use chat_groups::store::{Group, text_of};
 use serde_json::Value;
 
 /// Prints one line for a callback.

@@ -7,7 +7,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use chat_groups::{Token, causes, to_millis};
+use chat_groups::callback::Token;
+use chat_groups::log::error_chain;
+use chat_groups::time::to_millis;
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::life::{Step, life};
 use chat_groups_testkit::samples::Signer;
@@ -154,7 +156,7 @@ fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, (status, code): (u
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            println!("WRONG  {name}: no answer: {}", causes(error.as_ref()));
+            println!("WRONG  {name}: no answer: {}", error_chain(error.as_ref()));
             return false;
         }
     };

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use chat_groups::{Note, Reconcile, ReconcileRequest, ReconcileSettings, Reconciled, Report, TimeLimit};
+use chat_groups::config::ReconcileSettings;
+use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, Reconciled, Report, TimeLimit};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    chat_groups::init();
-    chat_groups::exit(run().await)
+    chat_groups::log::init();
+    chat_groups::log::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
@@ -22,14 +23,16 @@ async fn run() -> Result<(), Error> {
             Ok(request) => reconcile.run(&request, TimeLimit::within(time_left), &log).await,
             Err(error) => Reconciled { error: Some(error.into()), ..Reconciled::default() },
         };
-        chat_groups::write(&reconciled.to_line(SystemTime::now()));
-        reconciled.error.map_or(Ok(reconciled.report), |error| Err(chat_groups::causes(&error).into()))
+        chat_groups::log::write(&reconciled.to_line(SystemTime::now()));
+        reconciled
+            .error
+            .map_or(Ok(reconciled.report), |error| Err(chat_groups::log::error_chain(&error).into()))
     };
     lambda_runtime::run(service_fn(handler)).await
 }
 
 fn log(note: &Note<'_>) {
     if let Some(line) = note.to_line(SystemTime::now()) {
-        chat_groups::write(&line);
+        chat_groups::log::write(&line);
     }
 }

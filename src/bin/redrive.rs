@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use chat_groups::{Redrive, RedriveSettings};
+use chat_groups::config::RedriveSettings;
+use chat_groups::redrive::Redrive;
 use futures_util::{StreamExt, stream};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
@@ -17,8 +18,8 @@ const MAX_PARALLEL: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    chat_groups::init();
-    chat_groups::exit(run().await)
+    chat_groups::log::init();
+    chat_groups::log::exit_code(run().await)
 }
 
 async fn run() -> Result<(), Error> {
@@ -41,7 +42,7 @@ async fn run() -> Result<(), Error> {
 async fn finish(redrive: &Redrive, message: SqsMessage, deadline: Instant) -> Option<BatchItemFailure> {
     let body = message.body.unwrap_or_default();
     let (result, record) = redrive.finish(&body, SystemTime::now(), deadline).await;
-    chat_groups::write(&record.to_line());
+    chat_groups::log::write(&record.to_line());
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = message.message_id.unwrap_or_default();
     result.is_err().then_some(failure)

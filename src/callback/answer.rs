@@ -27,7 +27,7 @@ pub fn fail((status, error_code): (StatusCode, u32), error_info: &str) -> Respon
     response
 }
 
-/// The answer of the receiver behind, which is JSON.
+/// The answer of the downstream receiver, which is JSON.
 pub fn hand_through(json: String) -> Response<Body> {
     response(StatusCode::OK, json)
 }

@@ -16,7 +16,7 @@ use thiserror::Error;
 pub struct Fields<'a> {
     /// Where the object stands: empty for the body, `MemberList[3].` for an entry of a list.
     path: String,
-    fields: BTreeMap<Name<'a>, &'a RawValue>,
+    fields: BTreeMap<JsonName<'a>, &'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -98,30 +98,30 @@ impl<'a> Fields<'a> {
 
 /// A field's name. A lone surrogate in it, which serde_json refuses in a string, becomes U+FFFD.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name<'a>(pub Cow<'a, str>);
+pub struct JsonName<'a>(pub Cow<'a, str>);
 
-impl Borrow<str> for Name<'_> {
+impl Borrow<str> for JsonName<'_> {
     fn borrow(&self) -> &str {
         &self.0
     }
 }
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for JsonName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Bytes;
         impl<'de> Visitor<'de> for Bytes {
-            type Value = Name<'de>;
+            type Value = JsonName<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
 
             fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(Name(String::from_utf8_lossy(bytes)))
+                Ok(JsonName(String::from_utf8_lossy(bytes)))
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(Name(String::from_utf8_lossy(bytes).into_owned().into()))
+                Ok(JsonName(String::from_utf8_lossy(bytes).into_owned().into()))
             }
         }
         deserializer.deserialize_bytes(Bytes)

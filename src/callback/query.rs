@@ -171,7 +171,7 @@ mod tests {
              &CallbackCommand=Group.CallbackAfterCreateGroup&SdkAppid=1400000001&team=c&Sdk%41ppid=1400000001",
         );
         assert_eq!(query.sdk_app_id(), Ok(1_400_000_001));
-        assert_eq!(query.command(), Ok(Command::Kept(crate::callback::Kept::AfterCreateGroup)));
+        assert_eq!(query.command(), Ok(Command::Roster(crate::callback::RosterCommand::AfterCreateGroup)));
         assert_eq!(query.client_ip(), Some("::1"));
         assert_eq!(query.opt_platform(), Some("RESTAPI"));
         assert_eq!(query.request_id(), Some("r-1"));

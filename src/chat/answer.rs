@@ -9,12 +9,12 @@ use serde::Serialize;
 use super::command::Command;
 use super::error::{ChatError, Reason};
 use crate::callback::{Fields, string};
-use crate::event::{Name, TEXTS, map_name, name};
+use crate::event::{FactName, TEXTS, fact, map_name};
 
 /// What Chat says, and as of when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer<T> {
-    /// When the question was asked (the first, if it took several), by our clock or by Chat's, whichever is behind.
+    /// When the question was asked (the first, if it took several), by our clock or by Chat's, whichever is downstream.
     /// Nothing that Chat says is older than this, save for what the clocks of its own servers differ.
     pub asked_at: SystemTime,
     /// What it says.
@@ -37,7 +37,7 @@ pub struct GroupList {
 pub struct GroupInfo {
     /// The fields and the custom fields, under the names of the table. Those that are asked for by name are all there:
     /// Chat may leave out an empty one.
-    pub values: BTreeMap<Name, String>,
+    pub values: BTreeMap<FactName, String>,
     /// CreateTime, in seconds since the Unix epoch.
     pub create_time: Option<u64>,
     /// MemberNum.
@@ -109,12 +109,12 @@ impl GroupInfo {
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
         // Every group has a type: an entry without it is not the whole answer, and what it lacks is not empty.
-        let mut values = BTreeMap::from([(name::TYPE.into(), required(fields, "Type")?)]);
-        for (field, name) in TEXTS.into_iter().chain([("Owner_Account", name::OWNER_ACCOUNT)]) {
+        let mut values = BTreeMap::from([(fact::TYPE.into(), required(fields, "Type")?)]);
+        for (field, name) in TEXTS.into_iter().chain([("Owner_Account", fact::OWNER_ACCOUNT)]) {
             values.insert(name.into(), text(fields, field)?.unwrap_or_default());
         }
         for mut entry in fields.entries("AppDefinedData")? {
-            let name = name::user_defined(&map_name(required(&mut entry, "Key")?));
+            let name = fact::user_defined(&map_name(required(&mut entry, "Key")?));
             values.insert(name, text(&mut entry, "Value")?.unwrap_or_default());
         }
         Ok(Self {
@@ -126,7 +126,7 @@ impl GroupInfo {
 
     /// Its type.
     pub fn group_type(&self) -> &str {
-        self.values.get(name::TYPE).map(String::as_str).unwrap_or_default()
+        self.values.get(fact::TYPE).map(String::as_str).unwrap_or_default()
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_group_is_read_field_by_field() {
         let body = json!({
-            "ErrorCode": "0", "GroupId": "a", "Type": "Public", "Name": "", "Introduction": null,
+            "ErrorCode": "0", "GroupId": "a", "Type": "Public", "FactName": "", "Introduction": null,
             "FaceUrl": "https://example.com/", "Owner_Account": "", "CreateTime": "1700000000", "MemberNum": 2,
             "AppDefinedData": [{ "Key": "k", "Value": "v\u{0}" }, { "Key": "empty", "Value": null }],
         });
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_entry_without_a_type_is_not_the_whole_answer() {
-        for entry in [json!({ "GroupId": "a", "Name": "n" }), json!({ "GroupId": "a", "Type": "" })] {
+        for entry in [json!({ "GroupId": "a", "FactName": "n" }), json!({ "GroupId": "a", "Type": "" })] {
             let error = read(entry, GroupInfo::read).unwrap_err();
             assert_eq!(error.to_string(), "Type: expected a string that is not empty");
         }
@@ -330,18 +330,18 @@ mod tests {
 
     #[test]
     fn a_text_that_was_cut_within_a_character_is_not_taken_for_what_chat_says() {
-        let body = b"{\"ErrorCode\":0,\"Name\":\"caf\xc3\",\"Type\":\"Public\"}";
+        let body = b"{\"ErrorCode\":0,\"FactName\":\"caf\xc3\",\"Type\":\"Public\"}";
         let text = text_of(body, "secret");
         let error = GroupInfo::read(&mut parse(&text).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "Name: expected a string of UTF-8");
+        assert_eq!(error.to_string(), "FactName: expected a string of UTF-8");
         // Sent as such it is a character like any other.
-        let info = read(json!({ "Type": "Public", "Name": "\u{fffd}" }), GroupInfo::read);
+        let info = read(json!({ "Type": "Public", "FactName": "\u{fffd}" }), GroupInfo::read);
         assert_eq!(info.unwrap().values["name"], "\u{fffd}");
     }
 
     #[test]
     fn a_text_that_is_no_unicode_is_kept_as_a_callback_keeps_it() {
-        let text = r#"{"ErrorCode":0,"Name":"\ud800","Type":"Public"}"#;
+        let text = r#"{"ErrorCode":0,"FactName":"\ud800","Type":"Public"}"#;
         let info = GroupInfo::read(&mut parse(text).unwrap()).unwrap();
         assert_eq!(info.values["name"], r#""\ud800""#);
     }

@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep_until};
 
 /// A token bucket with room for one token: requests are spread evenly, however many tasks make them.
 #[derive(Debug)]
-pub struct TokenBucket {
+pub struct Pacer {
     interval: Duration,
     next: Mutex<Option<Instant>>,
 }
 
-impl TokenBucket {
+impl Pacer {
     /// A bucket that gives one token in each interval.
     pub fn new(interval: Duration) -> Self {
         Self { interval, next: Mutex::default() }
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tokens_are_spread_over_all_tasks() {
-        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
         let take = async || {
             assert!(bucket.take(start + Duration::from_secs(60)).await);
             start.elapsed().as_millis()
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_would_come_too_late_is_not_taken() {
-        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
         assert!(bucket.take(start + INTERVAL).await);
         assert!(!bucket.take(start + INTERVAL).await);
         assert_eq!(start.elapsed(), Duration::ZERO);
@@ -76,7 +76,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_all_tokens_back() {
-        let (bucket, start) = (TokenBucket::new(INTERVAL), Instant::now());
+        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
         bucket.pause(Duration::from_secs(2));
         bucket.pause(Duration::from_secs(1));
         assert!(bucket.take(start + Duration::from_secs(60)).await);

@@ -1,6 +1,6 @@
 //! AfterCreateGroup: the group is there, with these members.
 
-use super::{ACCOUNT_MAX_BYTES, AV_CHAT_ROOM, Attributes, Event, Facts, extra, info, members, name};
+use super::{ACCOUNT_MAX_BYTES, AV_CHAT_ROOM, Attributes, Event, Facts, extra, fact, info, members};
 use crate::callback::{BodyError, Fields, Origin};
 use crate::time::{EventTime, to_millis};
 
@@ -15,14 +15,14 @@ pub fn read(
     if group_type.as_deref() != Some(AV_CHAT_ROOM) {
         event.members = listed;
     }
-    let mut group = Facts::there(time, Attributes::new());
+    let mut group = Facts::present(time, Attributes::new());
     info::read(&mut group, &mut fields, time)?;
     let owner_account = fields.optional_id("Owner_Account", ACCOUNT_MAX_BYTES)?;
     for (name, value) in
-        [(name::TYPE, group_type), (name::OWNER_ACCOUNT, owner_account.filter(|account| !account.is_empty()))]
+        [(fact::TYPE, group_type), (fact::OWNER_ACCOUNT, owner_account.filter(|account| !account.is_empty()))]
     {
         if value.is_some() {
-            group.say(name, value, time);
+            group.set(name, value, time);
         }
     }
     let mut details = details(origin, fields.text("Operator_Account")?);

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::value::RawValue;
 
-use super::name;
-use crate::callback::{Name, string};
+use super::fact;
+use crate::callback::{JsonName, string};
 
 /// Attributes by name: an item, or a map inside one.
 pub type Attributes = HashMap<String, AttributeValue>;
@@ -70,7 +70,7 @@ fn size(value: &AttributeValue) -> usize {
 
 /// A name that DynamoDB holds: an empty one becomes its JSON text, and the end of an endless one is cut off.
 pub fn map_name(mut name: String) -> String {
-    name.truncate(name.floor_char_boundary(NAME_MAX_BYTES - name::USER_DEFINED.len()));
+    name.truncate(name.floor_char_boundary(NAME_MAX_BYTES - fact::USER_DEFINED.len()));
     if name.is_empty() { "\"\"".to_owned() } else { name }
 }
 
@@ -90,8 +90,8 @@ fn from_json(raw: &RawValue, levels: usize) -> AttributeValue {
 
 fn object(raw: &RawValue, levels: usize) -> Option<AttributeValue> {
     let levels = levels.checked_sub(1)?;
-    let fields: BTreeMap<Name<'_>, &RawValue> = serde_json::from_str(raw.get()).ok()?;
-    let is_held = |name: &Name<'_>| (1..=NAME_MAX_BYTES).contains(&name.0.len());
+    let fields: BTreeMap<JsonName<'_>, &RawValue> = serde_json::from_str(raw.get()).ok()?;
+    let is_held = |name: &JsonName<'_>| (1..=NAME_MAX_BYTES).contains(&name.0.len());
     fields.keys().all(is_held).then(|| {
         let entries = fields.into_iter();
         AttributeValue::M(entries.map(|(name, raw)| (name.0.into_owned(), from_json(raw, levels))).collect())

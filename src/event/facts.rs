@@ -7,10 +7,10 @@ use super::Attributes;
 use crate::time::EventTime;
 
 /// The name of a fact: the attribute that holds it or, of a custom field, `user_defined.<key>`.
-pub type Name = Cow<'static, str>;
+pub type FactName = Cow<'static, str>;
 
 /// The names of the facts that are known here.
-pub mod name {
+pub mod fact {
     #![expect(missing_docs, reason = "each is an attribute of the table")]
 
     pub const TYPE: &str = "type";
@@ -23,15 +23,15 @@ pub mod name {
     pub const NAME_CARD: &str = "name_card";
 
     /// The fields of a group, the custom ones left out.
-    pub const OF_GROUP: [&str; 6] = [TYPE, NAME, INTRODUCTION, NOTIFICATION, FACE_URL, OWNER_ACCOUNT];
+    pub const GROUP_FIELDS: [&str; 6] = [TYPE, NAME, INTRODUCTION, NOTIFICATION, FACE_URL, OWNER_ACCOUNT];
     /// The fields of a member.
-    pub const OF_MEMBER: [&str; 2] = [ROLE, NAME_CARD];
+    pub const MEMBER_FIELDS: [&str; 2] = [ROLE, NAME_CARD];
 
     /// What the name of a custom field begins with.
     pub const USER_DEFINED: &str = "user_defined.";
 
     /// The name of a custom field.
-    pub fn user_defined(key: &str) -> super::Name {
+    pub fn user_defined(key: &str) -> super::FactName {
         format!("{USER_DEFINED}{key}").into()
     }
 }
@@ -55,7 +55,7 @@ pub struct Facts {
     /// When the group was destroyed; when the account left, if it did not come back.
     pub gone_at: Option<EventTime>,
     /// The fields.
-    pub values: BTreeMap<Name, Fact>,
+    pub values: BTreeMap<FactName, Fact>,
     /// Attributes that are no facts: they come with the creation, or the join, of `event_time`. `None` leaves those
     /// that are there.
     pub details: Option<Attributes>,
@@ -63,17 +63,17 @@ pub struct Facts {
 
 impl Facts {
     /// Says that a group was created, or that an account joined.
-    pub fn there(time: EventTime, details: Attributes) -> Self {
+    pub fn present(time: EventTime, details: Attributes) -> Self {
         Self { event_time: Some(time), details: Some(details), ..Self::default() }
     }
 
     /// Says that an account left.
-    pub fn left(time: EventTime) -> Self {
+    pub fn departed(time: EventTime) -> Self {
         Self { event_time: Some(time), gone_at: Some(time), ..Self::default() }
     }
 
     /// Says one thing more.
-    pub fn say(&mut self, name: impl Into<Name>, value: Option<String>, time: EventTime) {
+    pub fn set(&mut self, name: impl Into<FactName>, value: Option<String>, time: EventTime) {
         self.values.insert(name.into(), Fact { time, value });
     }
 

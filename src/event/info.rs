@@ -1,22 +1,22 @@
 //! AfterGroupInfoChanged: these fields have new values; `""` is one.
 
-use super::{Facts, extra, name};
+use super::{Facts, extra, fact};
 use crate::callback::{BodyError, Fields, string};
 use crate::time::EventTime;
 
 /// A group's texts: Chat's name of each, and ours.
 pub const TEXTS: [(&str, &str); 4] = [
-    ("Name", name::NAME),
-    ("Introduction", name::INTRODUCTION),
-    ("Notification", name::NOTIFICATION),
-    ("FaceUrl", name::FACE_URL),
+    ("Name", fact::NAME),
+    ("Introduction", fact::INTRODUCTION),
+    ("Notification", fact::NOTIFICATION),
+    ("FaceUrl", fact::FACE_URL),
 ];
 
 /// Reads the fields that were sent.
 pub fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
     for (field, name) in TEXTS {
         if let Some(text) = fields.text(field)? {
-            group.say(name, Some(text), time);
+            group.set(name, Some(text), time);
         }
     }
     for mut entry in fields.entries("UserDefinedDataList")? {
@@ -24,7 +24,7 @@ pub fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Resu
         // Chat sends strings; whatever else it may be is kept as its JSON text.
         if let Some(raw) = entry.take("Value") {
             let value = string(raw).unwrap_or_else(|| raw.get().to_owned());
-            group.say(name::user_defined(&extra::map_name(key)), Some(value), time);
+            group.set(fact::user_defined(&extra::map_name(key)), Some(value), time);
         }
     }
     Ok(())

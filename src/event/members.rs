@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ACCOUNT_MAX_BYTES, Attributes, Facts, extra, name, role};
+use super::{ACCOUNT_MAX_BYTES, Attributes, Facts, extra, fact, role};
 use crate::callback::{BodyError, Fields};
 use crate::time::EventTime;
 
@@ -37,12 +37,14 @@ pub fn read_new(fields: &mut Fields<'_>, time: EventTime) -> Result<BTreeMap<Str
 /// Reads the accounts of AfterMemberExit.
 pub fn read_left(fields: &mut Fields<'_>, time: EventTime) -> Result<BTreeMap<String, Facts>, BodyError> {
     let entries = fields.entries("ExitMemberList")?.into_iter();
-    entries.map(|mut entry| Ok((entry.id("Member_Account", ACCOUNT_MAX_BYTES)?, Facts::left(time)))).collect()
+    entries
+        .map(|mut entry| Ok((entry.id("Member_Account", ACCOUNT_MAX_BYTES)?, Facts::departed(time))))
+        .collect()
 }
 
 /// An account that joined: an ordinary member, without a name card.
 fn joined(time: EventTime, details: Attributes) -> Facts {
-    let mut facts = Facts::there(time, details);
-    facts.say(name::ROLE, Some(role::MEMBER.to_owned()), time);
+    let mut facts = Facts::present(time, details);
+    facts.set(fact::ROLE, Some(role::MEMBER.to_owned()), time);
     facts
 }

@@ -1,6 +1,6 @@
 //! AfterChangeGroupOwner: another account owns the group.
 
-use super::{ACCOUNT_MAX_BYTES, AV_CHAT_ROOM, Event, Facts, name, role};
+use super::{ACCOUNT_MAX_BYTES, AV_CHAT_ROOM, Event, Facts, fact, role};
 use crate::callback::{BodyError, Fields};
 use crate::time::EventTime;
 
@@ -16,14 +16,14 @@ pub fn read(
     let new_owner = fields.optional_id("NewOwner_Account", ACCOUNT_MAX_BYTES)?;
     let is_named = |account: &String| !account.is_empty();
     if new_owner.is_some() {
-        event.group.say(name::OWNER_ACCOUNT, new_owner.clone().filter(is_named), time);
+        event.group.set(fact::OWNER_ACCOUNT, new_owner.clone().filter(is_named), time);
     }
     if group_type == Some(AV_CHAT_ROOM) {
         return Ok(());
     }
     for account in [old_owner, new_owner].into_iter().flatten().filter(is_named) {
         let mut member = Facts::default();
-        member.say(name::ROLE, Some(role::MEMBER.to_owned()), time);
+        member.set(fact::ROLE, Some(role::MEMBER.to_owned()), time);
         event.members.insert(account, member);
     }
     Ok(())

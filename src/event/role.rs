@@ -1,6 +1,6 @@
 //! AfterMemberFieldChanged: an account's role or name card.
 
-use super::{ACCOUNT_MAX_BYTES, Event, Facts, name};
+use super::{ACCOUNT_MAX_BYTES, Event, Facts, fact};
 use crate::callback::{BodyError, Fields};
 use crate::time::EventTime;
 
@@ -17,10 +17,10 @@ pub fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Resu
     };
     let mut member = Facts::default();
     if let Some(role) = fields.text("Role")? {
-        member.say(name::ROLE, Some(normal(role)), time);
+        member.set(fact::ROLE, Some(normal(role)), time);
     }
     if let Some(name_card) = fields.text("NameCard")? {
-        member.say(name::NAME_CARD, Some(name_card), time);
+        member.set(fact::NAME_CARD, Some(name_card), time);
     }
     event.members.insert(account, member);
     Ok(())

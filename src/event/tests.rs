@@ -17,7 +17,7 @@ fn origin() -> Origin<'static> {
 }
 
 /// A body of this command, with these fields.
-fn body(command: Kept, fields: Value) -> Value {
+fn body(command: RosterCommand, fields: Value) -> Value {
     let mut body = json!({ "CallbackCommand": command.name(), "GroupId": "g", "EventTime": 5 });
     for (name, value) in fields.as_object().unwrap() {
         body[name] = value.clone();
@@ -25,12 +25,12 @@ fn body(command: Kept, fields: Value) -> Value {
     body
 }
 
-fn parse(command: Kept, fields: Value) -> Result<Option<Event>, String> {
+fn parse(command: RosterCommand, fields: Value) -> Result<Option<Event>, String> {
     Event::parse(command, body(command, fields).to_string().as_bytes(), &origin())
         .map_err(|error| error.to_string())
 }
 
-fn event(command: Kept, fields: Value) -> Event {
+fn event(command: RosterCommand, fields: Value) -> Event {
     parse(command, fields).unwrap().unwrap()
 }
 
@@ -45,7 +45,7 @@ fn at(millis: u64) -> EventTime {
 #[test]
 fn a_creation_says_life_fields_owner_and_members() {
     let event = event(
-        Kept::AfterCreateGroup,
+        RosterCommand::AfterCreateGroup,
         json!({
             "Type": "Public", "Name": "n", "Owner_Account": "own", "Operator_Account": "op",
             "MemberList": [{ "Member_Account": "b", "Level": 3 }, { "Member_Account": "a" }, { "Member_Account": "b", "": 1 }],
@@ -84,18 +84,23 @@ fn a_creation_says_life_fields_owner_and_members() {
 fn a_group_can_have_no_owner_and_no_members() {
     for owner in [json!(null), json!("")] {
         for list in [json!(null), json!([])] {
-            let event = event(Kept::AfterCreateGroup, json!({ "Owner_Account": owner, "MemberList": list }));
+            let event =
+                event(RosterCommand::AfterCreateGroup, json!({ "Owner_Account": owner, "MemberList": list }));
             assert!(event.group.values.is_empty() && event.members.is_empty());
         }
     }
-    assert!(event(Kept::AfterCreateGroup, json!({})).members.is_empty());
+    assert!(event(RosterCommand::AfterCreateGroup, json!({})).members.is_empty());
 }
 
 #[test]
 fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
     let time = |value: Value, origin: &Origin<'_>| {
-        let body = body(Kept::AfterGroupDestroyed, json!({ "EventTime": value })).to_string();
-        Event::parse(Kept::AfterGroupDestroyed, body.as_bytes(), origin).unwrap().unwrap().group.gone_at
+        let body = body(RosterCommand::AfterGroupDestroyed, json!({ "EventTime": value })).to_string();
+        Event::parse(RosterCommand::AfterGroupDestroyed, body.as_bytes(), origin)
+            .unwrap()
+            .unwrap()
+            .group
+            .gone_at
     };
     assert_eq!(time(json!(1_682_914_763_569_u64), &origin()), Some(at(1_682_914_763_569)));
     assert_eq!(time(json!("1670574414123"), &origin()), Some(at(1_670_574_414_123)));
@@ -111,7 +116,7 @@ fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
 #[test]
 fn joins_and_exits_say_who_is_there_and_who_is_not() {
     let joined = event(
-        Kept::AfterNewMemberJoin,
+        RosterCommand::AfterNewMemberJoin,
         json!({ "JoinType": "Invited", "NewMemberList": [{ "Member_Account": "a" }, { "Member_Account": "a", "x": 1 }] }),
     );
     let a = &joined.members["a"];
@@ -119,17 +124,17 @@ fn joins_and_exits_say_who_is_there_and_who_is_not() {
     assert_eq!((a.event_time, a.gone_at, said(a)), (Some(at(5)), None, vec![("role", Some("Member"))]));
     assert_eq!(a.details.as_ref().unwrap()["join_type"], text("Invited"));
     let left = event(
-        Kept::AfterMemberExit,
+        RosterCommand::AfterMemberExit,
         json!({ "ExitType": "Kicked", "ExitMemberList": [{ "Member_Account": "a" }, { "Member_Account": "b" }] }),
     );
-    assert_eq!(left.members["b"], Facts::left(at(5)));
+    assert_eq!(left.members["b"], Facts::departed(at(5)));
     assert_eq!(left.members.len(), 2);
 }
 
 #[test]
 fn a_destroyed_group_is_gone_whatever_list_it_carries() {
     let event = event(
-        Kept::AfterGroupDestroyed,
+        RosterCommand::AfterGroupDestroyed,
         json!({ "Owner_Account": "o", "Name": "n", "MemberList": [{ "Member_Account": "a" }, 7] }),
     );
     assert_eq!(event.group, Facts { gone_at: Some(at(5)), ..Facts::default() });
@@ -142,7 +147,7 @@ fn a_change_says_only_what_was_sent_and_empty_is_a_value() {
         "Type": "Public", "Name": "", "Introduction": null, "FaceUrl": "f", "Operator_Account": "op",
         "UserDefinedDataList": [{ "Key": "k", "Value": "" }],
     });
-    let event = event(Kept::AfterGroupInfoChanged, fields);
+    let event = event(RosterCommand::AfterGroupInfoChanged, fields);
     assert_eq!(
         said(&event.group),
         [("face_url", Some("f")), ("name", Some("")), ("user_defined.k", Some(""))]
@@ -152,17 +157,21 @@ fn a_change_says_only_what_was_sent_and_empty_is_a_value() {
 
 #[test]
 fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
-    let changed =
-        event(Kept::AfterChangeGroupOwner, json!({ "OldOwner_Account": "a", "NewOwner_Account": "b" }));
+    let changed = event(
+        RosterCommand::AfterChangeGroupOwner,
+        json!({ "OldOwner_Account": "a", "NewOwner_Account": "b" }),
+    );
     assert_eq!(said(&changed.group), [("owner_account", Some("b"))]);
     for account in ["a", "b"] {
         assert_eq!(said(&changed.members[account]), [("role", Some("Member"))]);
     }
-    let first =
-        event(Kept::AfterChangeGroupOwner, json!({ "OldOwner_Account": "", "NewOwner_Account": "b" }));
+    let first = event(
+        RosterCommand::AfterChangeGroupOwner,
+        json!({ "OldOwner_Account": "", "NewOwner_Account": "b" }),
+    );
     assert_eq!(first.members.len(), 1);
     let live = json!({ "Type": "AVChatRoom", "OldOwner_Account": "a", "NewOwner_Account": "b" });
-    let live = event(Kept::AfterChangeGroupOwner, live);
+    let live = event(RosterCommand::AfterChangeGroupOwner, live);
     assert!(!live.group.is_empty() && live.members.is_empty());
 }
 
@@ -170,28 +179,31 @@ fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
 fn a_role_or_a_name_card_is_of_one_account() {
     for account in ["Modified_Account", "Member_Account"] {
         let fields = json!({ account: "a", "Role": "Admin", "NameCard": "" });
-        let event = event(Kept::AfterMemberFieldChanged, fields);
+        let event = event(RosterCommand::AfterMemberFieldChanged, fields);
         assert_eq!(said(&event.members["a"]), [("name_card", Some("")), ("role", Some("Admin"))]);
         assert_eq!(event.members["a"].event_time, None);
     }
-    let owner = event(Kept::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": "Owner" }));
+    let owner =
+        event(RosterCommand::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": "Owner" }));
     assert_eq!(said(&owner.members["a"]), [("role", Some("Member"))]);
 }
 
 #[test]
 fn what_speaks_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
-    for command in Kept::ALL {
+    for command in RosterCommand::ALL {
         assert_eq!(parse(command, json!({ "TopicId": "t", "MemberList": 7 })), Ok(None), "{command:?}");
         assert_ne!(parse(command, json!({ "TopicId": "", "Member_Account": "a" })), Ok(None), "{command:?}");
         let is_of_members = matches!(
             command,
-            Kept::AfterNewMemberJoin | Kept::AfterMemberExit | Kept::AfterMemberFieldChanged
+            RosterCommand::AfterNewMemberJoin
+                | RosterCommand::AfterMemberExit
+                | RosterCommand::AfterMemberFieldChanged
         );
         let live = parse(command, json!({ "Type": "AVChatRoom", "Member_Account": "a" })).unwrap();
         assert_eq!(live.is_none(), is_of_members, "{command:?}");
     }
     let live = json!({ "Type": "AVChatRoom", "MemberList": [{ "Member_Account": "a" }] });
-    let live = event(Kept::AfterCreateGroup, live);
+    let live = event(RosterCommand::AfterCreateGroup, live);
     assert!(live.members.is_empty());
     assert_eq!(live.group.details.unwrap()["initial_member_count"], number(0));
 }
@@ -199,20 +211,20 @@ fn what_speaks_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
 #[test]
 fn what_says_nothing_is_empty() {
     for (command, fields) in [
-        (Kept::AfterNewMemberJoin, json!({ "NewMemberList": [] })),
-        (Kept::AfterMemberExit, json!({})),
-        (Kept::AfterGroupInfoChanged, json!({ "Owner_Account": "a" })),
-        (Kept::AfterChangeGroupOwner, json!({})),
-        (Kept::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": null })),
+        (RosterCommand::AfterNewMemberJoin, json!({ "NewMemberList": [] })),
+        (RosterCommand::AfterMemberExit, json!({})),
+        (RosterCommand::AfterGroupInfoChanged, json!({ "Owner_Account": "a" })),
+        (RosterCommand::AfterChangeGroupOwner, json!({})),
+        (RosterCommand::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": null })),
     ] {
         assert!(event(command, fields).is_empty(), "{command:?}");
     }
-    assert!(!event(Kept::AfterCreateGroup, json!({})).is_empty());
+    assert!(!event(RosterCommand::AfterCreateGroup, json!({})).is_empty());
 }
 
 #[test]
 fn a_body_that_is_really_wrong_is_refused_with_the_fields_name() {
-    use Kept::*;
+    use RosterCommand::*;
     let list = |list: &str| json!({ list: [{ "Member_Account": "a" }, {}] });
     let long = "a".repeat(ACCOUNT_MAX_BYTES + 1);
     for (command, fields, expected) in [
@@ -274,19 +286,19 @@ fn a_body_that_is_really_wrong_is_refused_with_the_fields_name() {
 fn real_bodies_are_read() {
     for (command, body) in [
         (
-            Kept::AfterCreateGroup,
+            RosterCommand::AfterCreateGroup,
             r#"{"CallbackCommand":"Group.CallbackAfterCreateGroup","EventTime":1682914763569,"GroupId":"@TGS#2Z4CLQE5CM","InviteOption":"NeedPermission","MemberList":[{"Member_Account":"PLNJEE0k"}],"Name":"test8888","Operator_Account":"PLNJEE0k","Owner_Account":"PLNJEE0k","Type":"Public"}"#,
         ),
         (
-            Kept::AfterNewMemberJoin,
+            RosterCommand::AfterNewMemberJoin,
             r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","GroupId":"1001555","JoinType":"Invited","NewMemberList":[{"Member_Account":"hxtest-q118"}],"Operator_Account":"hxtest-q110","Type":"Public"}"#,
         ),
         (
-            Kept::AfterGroupInfoChanged,
+            RosterCommand::AfterGroupInfoChanged,
             r#"{"CallbackCommand":"Group.CallbackAfterGroupInfoChanged","EventTime":1657389765743,"GroupId":"e6a954aa-2419-4743-b968-a971f8077bf1","Introduction":"test update group","Name":"test update","Operator_Account":"administrator","Type":"AVChatRoom"}"#,
         ),
         (
-            Kept::AfterChangeGroupOwner,
+            RosterCommand::AfterChangeGroupOwner,
             r#"{"CallbackCommand":"Group.CallbackAfterChangeGroupOwner","GroupId":"@TGS#2TTV7VSII","Type":"Public","Operator_Account":"admin","OldOwner_Account":"user1","NewOwner_Account":"user2","EventTime":"1670574414123"}"#,
         ),
     ] {

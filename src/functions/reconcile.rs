@@ -20,11 +20,10 @@ use tokio::time::Instant;
 pub use report::{Change, Correction, Note, Reconciled, Report};
 pub use request::{ReconcileRequest, RequestError};
 
-use crate::aws::{Aws, SecretError, Timeouts};
-use crate::chat::{ChatApi, ChatError, Class, Reason};
+use crate::aws::{Aws, Timeouts};
+use crate::chat::{ChatApi, ChatError, Class, Reason, SecretKey};
 use crate::config::{KeySource, ReconcileSettings};
-use crate::http::HttpClient;
-use crate::retry::RetryError;
+use crate::retry::{RetryError, retry_until};
 use crate::store::{Lease, Store, StoreError};
 use difference::Unusable;
 use pass::Pass;
@@ -35,6 +34,9 @@ const TABLE_TIMEOUTS: Timeouts =
 
 /// Chat may be on the other side of the world.
 const CHAT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long reading the secret key may take, repeated attempts included.
+const SECRET_BUDGET: Duration = Duration::from_secs(8);
 
 /// How long before its time limit a call stops: what is under way comes to its end.
 const MARGIN: Duration = Duration::from_secs(120);
@@ -93,11 +95,11 @@ impl Reconcile {
 
     /// Puts the parts together that the settings name, and reads the secret key.
     pub async fn from_settings(settings: ReconcileSettings) -> Result<Self, SecretError> {
-        let http = HttpClient::new(settings.aws.trust.clone(), CHAT_CONNECT_TIMEOUT);
         let aws = Aws::new(settings.aws);
+        let http = aws.http(CHAT_CONNECT_TIMEOUT);
         let secret_key = match settings.secret_key {
             KeySource::Key(key) => key,
-            KeySource::Secret(id) => aws.secret_key(&id, TABLE_TIMEOUTS).await?,
+            KeySource::Secret(id) => read_secret_key(&aws, &id).await?,
         };
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
         Ok(Self::new(settings.chat.sdk_app_id, store, ChatApi::new(settings.chat, secret_key, http)))
@@ -149,6 +151,24 @@ impl Reconcile {
             }
         }
     }
+}
+
+/// Reads Chat's secret key from Secrets Manager, by the secret's name or ARN.
+async fn read_secret_key(aws: &Aws, id: &str) -> Result<SecretKey, SecretError> {
+    let (client, deadline) = (aws.secrets_manager(TABLE_TIMEOUTS), Instant::now() + SECRET_BUDGET);
+    let answer = retry_until(deadline, || client.get_secret_value().secret_id(id).send()).await?;
+    answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
+}
+
+/// Why a secret could not be read. No text of it holds the secret.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager, or the way to it, failed.
+    #[error("the secret that CHAT_SECRET_KEY_ID names could not be read")]
+    Failed(#[from] RetryError),
+    /// The secret is binary, or empty.
+    #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
+    NoText,
 }
 
 /// Why a pass failed. What it has corrected stays, and the next call goes on.

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::{Forwarded, Outcome};
+use super::Outcome;
 use crate::aws::{Aws, Timeouts};
 use crate::callback::{BodyError, Command, Origin, ParameterError, Query, Token};
 use crate::config::RedriveSettings;
 use crate::event::Event;
 use crate::forward::{ForwardError, Forwarder, late_query};
-use crate::log::{Record, causes};
+use crate::log::{Forwarded, Record, error_chain};
 use crate::queue::{Message, Pending};
 use crate::store::{Store, StoreError};
 
@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 const TABLE_TIMEOUTS: Timeouts =
     Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
 
-/// How long the receiver behind may take for one callback.
+/// How long the downstream receiver may take for one callback.
 const FORWARD_BUDGET: Duration = Duration::from_secs(5);
 
 /// For a connection to it.
@@ -66,7 +66,7 @@ impl Redrive {
             Ok(outcome) => ("INFO", outcome.name()),
             Err(_) => ("WARN", "failed"),
         };
-        let error = result.as_ref().err().map(|error| causes(error));
+        let error = result.as_ref().err().map(|error| error_chain(error));
         let duration = start.elapsed();
         (result, Record { level, outcome, error, ..record }.timed(duration, now + duration))
     }
@@ -114,7 +114,7 @@ impl Redrive {
     /// Reads the event again. Its sender was checked before it was queued.
     fn read(&self, query: &Query<'_>, message: &Message) -> Result<Option<Event>, RedriveError> {
         self.check(query)?;
-        let Command::Kept(command) = query.command()? else {
+        let Command::Roster(command) = query.command()? else {
             return Err(RedriveError::NotOurs);
         };
         let body = message.bytes().ok_or(RedriveError::Message)?;
@@ -139,7 +139,7 @@ pub enum RedriveError {
     NotOurs,
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("FORWARD_URL: expected the receiver behind, as the message is to be passed on")]
+    #[error("FORWARD_URL: expected the downstream receiver, as the message is to be passed on")]
     NoReceiver,
     #[error(transparent)]
     Forward(#[from] ForwardError),

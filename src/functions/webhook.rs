@@ -8,18 +8,18 @@ use lambda_http::http::{Method, Response};
 use lambda_http::{Body, Request};
 use tokio::time::Instant;
 
-use super::{BODY_MAX_BYTES, Forwarded, Outcome, Refusal};
+use super::{BODY_MAX_BYTES, Outcome, Refusal};
 use crate::aws::{Aws, Timeouts};
 use crate::callback::{self, BodyError, Command, Origin, Query, Sender, Verifier};
 use crate::config::WebhookSettings;
 use crate::event::Event;
-use crate::forward::{ForwardError, Forwarder, MARK};
-use crate::log::{Record, causes};
+use crate::forward::{ForwardError, Forwarder, LOOP_HEADER};
+use crate::log::{Forwarded, Record, error_chain};
 use crate::queue::{Message, Pending, Queue, QueueError};
 use crate::store::{Applied, Store, StoreError};
 
 /// Chat waits 2 s; the gateway and the network need some of it. Counted from the start of the handler, the table and
-/// the receiver behind have until the first of these, or the second where nothing is kept; the queues until the last,
+/// the downstream receiver have until the first of these, or the second where nothing is kept; the queues until the last,
 /// as a decision has. The answer leaves by 1.5 s.
 const KEEP_BUDGET: Duration = Duration::from_millis(900);
 const PASS_BUDGET: Duration = Duration::from_millis(1000);
@@ -31,7 +31,7 @@ const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300),
 /// The queues have at least 0.3 s.
 const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
 
-/// For a connection to the receiver behind.
+/// For a connection to the downstream receiver.
 const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
 
 /// Receives callbacks.
@@ -40,18 +40,18 @@ pub struct Webhook {
     sdk_app_id: u64,
     verifier: Verifier,
     store: Store,
-    behind: Behind,
+    downstream: Downstream,
     is_cold: AtomicBool,
 }
 
 /// Where callbacks go beside the table, each of it optional.
 #[derive(Debug, Default)]
-pub struct Behind {
+pub struct Downstream {
     /// For what can't be stored in time; without it such an event is answered 503.
     pub retry_queue: Option<Queue>,
-    /// The receiver behind.
+    /// The downstream receiver.
     pub forwarder: Option<Forwarder>,
-    /// For what the receiver behind does not take.
+    /// For what the downstream receiver does not take.
     pub forward_queue: Option<Queue>,
 }
 
@@ -67,8 +67,8 @@ struct Callback<'a> {
 
 impl Webhook {
     /// Puts the parts together.
-    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, behind: Behind) -> Self {
-        Self { sdk_app_id, verifier, store, behind, is_cold: AtomicBool::new(true) }
+    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, downstream: Downstream) -> Self {
+        Self { sdk_app_id, verifier, store, downstream, is_cold: AtomicBool::new(true) }
     }
 
     /// Puts the parts together that the settings name. Nothing is connected yet, but DynamoDB's address is prefetched.
@@ -81,12 +81,12 @@ impl Webhook {
         aws.prefetch_dynamodb();
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
         let queue = |url| Queue::new(aws.sqs(QUEUE_TIMEOUTS), url);
-        let behind = Behind {
+        let downstream = Downstream {
             retry_queue: settings.retry_queue_url.map(queue),
             forwarder: settings.forward_url.map(|url| Forwarder::new(url, aws.http(FORWARD_CONNECT_TIMEOUT))),
             forward_queue: settings.forward_queue_url.map(queue),
         };
-        Self::new(settings.sdk_app_id, settings.verifier, store, behind)
+        Self::new(settings.sdk_app_id, settings.verifier, store, downstream)
     }
 
     /// Answers one request that arrived at `now`, and tells what became of it.
@@ -122,7 +122,7 @@ impl Webhook {
             return Err(Refusal::OtherApplication);
         }
         let sender = self.verifier.verify(query.sign()?, query.request_time()?, now)?;
-        if request.headers().contains_key(MARK) {
+        if request.headers().contains_key(LOOP_HEADER) {
             return Err(Refusal::Loop);
         }
         let command = query.command()?;
@@ -132,7 +132,7 @@ impl Webhook {
 
     async fn handle(&self, callback: &Callback<'_>) -> Handled {
         match callback.command {
-            Command::Kept(command) => match Event::parse(command, callback.body, &callback.origin) {
+            Command::Roster(command) => match Event::parse(command, callback.body, &callback.origin) {
                 Ok(Some(event)) => self.keep(event, callback).await,
                 Ok(None) => self.pass_on(callback).await,
                 Err(error) => self.refuse(error, callback).await,
@@ -142,7 +142,7 @@ impl Webhook {
         }
     }
 
-    /// Brings an event to the table and to the receiver behind at the same time, and to the queues what is owed then.
+    /// Brings an event to the table and to the downstream receiver at the same time, and to the queues what is owed then.
     async fn keep(&self, event: Event, callback: &Callback<'_>) -> Handled {
         let (table, forward) = tokio::join!(self.write(&event, callback), self.forward(callback));
         let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
@@ -152,7 +152,7 @@ impl Webhook {
             Some(Ok(applied)) => handled.result = Ok(Outcome::Applied(applied)),
             Some(Err(error)) => {
                 handled.result = Ok(Outcome::Queued);
-                handled.errors.push(causes(&error));
+                handled.errors.push(error_chain(&error));
                 owed.push(Pending::Table);
             }
             None => {}
@@ -166,10 +166,10 @@ impl Webhook {
         tokio::join!(self.settle(handled, &owed, callback), sweep).0
     }
 
-    /// Passes on what is not kept. Without a receiver behind it is answered OK.
+    /// Passes on what is not kept. Without a downstream receiver it is answered OK.
     async fn pass_on(&self, callback: &Callback<'_>) -> Handled {
         let mut handled = Handled::new(Ok(Outcome::Ignored));
-        let Some(forwarder) = &self.behind.forwarder else { return handled };
+        let Some(forwarder) = &self.downstream.forwarder else { return handled };
         let deadline = callback.start + PASS_BUDGET;
         let forward = forwarder.try_post(&callback.forward_query(), callback.body, deadline).await;
         let owed = handled.owed_to(Some(&forward));
@@ -179,9 +179,9 @@ impl Webhook {
         handled
     }
 
-    /// Hands a decision through, which is the receiver's behind alone. Without one, OK means that all is allowed.
+    /// Hands a decision through, which is the downstream receiver's alone. Without one, OK means that all is allowed.
     async fn decide(&self, callback: &Callback<'_>) -> Handled {
-        let Some(forwarder) = &self.behind.forwarder else {
+        let Some(forwarder) = &self.downstream.forwarder else {
             return Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) };
         };
         let (query, deadline) = (callback.forward_query(), callback.start + QUEUE_BUDGET);
@@ -192,7 +192,7 @@ impl Webhook {
             }
             Err(error) => Handled {
                 forwarded: Some(Forwarded::Failed),
-                errors: vec![causes(&error)],
+                errors: vec![error_chain(&error)],
                 ..Handled::new(Err(Refusal::Undecided))
             },
         }
@@ -208,7 +208,7 @@ impl Webhook {
         }
         let forward = self.forward(callback).await;
         let mut owed = handled.owed_to(forward.as_ref());
-        if self.behind.retry_queue.is_some() {
+        if self.downstream.retry_queue.is_some() {
             owed.push(Pending::Table);
         }
         self.settle(handled, &owed, callback).await
@@ -222,9 +222,9 @@ impl Webhook {
         Some(self.store.apply(event, callback.start + KEEP_BUDGET).await)
     }
 
-    /// Posts a callback to the receiver behind, if there is one.
+    /// Posts a callback to the downstream receiver, if there is one.
     async fn forward(&self, callback: &Callback<'_>) -> Option<Result<(), ForwardError>> {
-        let (forwarder, deadline) = (self.behind.forwarder.as_ref()?, callback.start + KEEP_BUDGET);
+        let (forwarder, deadline) = (self.downstream.forwarder.as_ref()?, callback.start + KEEP_BUDGET);
         Some(forwarder.try_deliver(&callback.forward_query(), callback.body, deadline).await)
     }
 
@@ -233,7 +233,7 @@ impl Webhook {
         let queued = join_all(owed.iter().map(|pending| self.enqueue(*pending, callback))).await;
         for (pending, queued) in owed.iter().zip(queued) {
             let Err(error) = queued else { continue };
-            handled.errors.push(causes(&error));
+            handled.errors.push(error_chain(&error));
             handled.lost.push(callback.message(*pending));
             if *pending == Pending::Forward {
                 handled.forwarded = Some(Forwarded::Failed);
@@ -245,8 +245,8 @@ impl Webhook {
 
     async fn enqueue(&self, pending: Pending, callback: &Callback<'_>) -> Result<(), QueueError> {
         let queue = match pending {
-            Pending::Table => &self.behind.retry_queue,
-            Pending::Forward => &self.behind.forward_queue,
+            Pending::Table => &self.downstream.retry_queue,
+            Pending::Forward => &self.downstream.forward_queue,
         };
         let queue = queue.as_ref().ok_or(QueueError::Missing)?;
         queue.send(&callback.message(pending), callback.start + QUEUE_BUDGET).await
@@ -291,14 +291,14 @@ impl Handled {
         Self { result, event: None, forwarded: None, errors: Vec::new(), lost: Vec::new(), is_warning: false }
     }
 
-    /// Notes what has become of forwarding, and tells what is still owed to the receiver behind.
+    /// Notes what has become of forwarding, and tells what is still owed to the downstream receiver.
     fn owed_to<T>(&mut self, forward: Option<&Result<T, ForwardError>>) -> Vec<Pending> {
         let Some(Err(error)) = forward else {
             self.forwarded = forward.map(|_| Forwarded::Ok);
             return Vec::new();
         };
         self.forwarded = Some(Forwarded::Queued);
-        self.errors.push(causes(error));
+        self.errors.push(error_chain(error));
         vec![Pending::Forward]
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{HEDGE_AFTER, Own, Seen, Store, StoreError, Write, chunks, stamp};
 use crate::event::Attributes;
-use crate::retry::{Backoff, RetryError, hedged, until};
+use crate::retry::{Backoff, RetryError, hedged, retry_until};
 
 /// The most statements in one batch.
 pub const BATCH_MAX_STATEMENTS: usize = 25;
@@ -50,7 +50,7 @@ impl Store {
                     None => {}
                     // Perhaps by our own write, whose answer was lost.
                     Some(ErrorCode::DuplicateItem) => refused.push(write),
-                    Some(code) if is_passing(&code) => {
+                    Some(code) if is_transient(&code) => {
                         again.push((write, statement));
                         code.as_str().clone_into(&mut reason);
                     }
@@ -78,7 +78,7 @@ impl Store {
             let statements = pending.iter().map(|(_, statement)| statement.clone()).collect();
             self.client.batch_execute_statement().set_statements(Some(statements)).send()
         };
-        let answer = until(deadline, || hedged(HEDGE_AFTER, attempt)).await?;
+        let answer = retry_until(deadline, || hedged(HEDGE_AFTER, attempt)).await?;
         let results = answer.responses.unwrap_or_default();
         if results.len() != pending.len() {
             let counts = format!("{} results for {} statements", results.len(), pending.len());
@@ -108,7 +108,7 @@ impl Store {
 }
 
 /// Whether a statement that failed like this may succeed if it is sent again.
-fn is_passing(code: &ErrorCode) -> bool {
+fn is_transient(code: &ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::InternalServerError

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::event::{Attributes, Fact, Facts, GroupKey, Name, name, number, text};
+use crate::event::{Attributes, Fact, FactName, Facts, GroupKey, fact, number, text};
 use crate::time::EventTime;
 
 /// The range key of a group item.
@@ -32,7 +32,7 @@ struct Kind {
 
 const GROUP: Kind = Kind {
     gone_at: "destroyed_at",
-    fields: &name::OF_GROUP,
+    fields: &fact::GROUP_FIELDS,
     details: &[
         "operator_account",
         "initial_member_count",
@@ -44,7 +44,8 @@ const GROUP: Kind = Kind {
     ],
 };
 
-const MEMBER: Kind = Kind { gone_at: "left_at", fields: &name::OF_MEMBER, details: &["join_type", "extra"] };
+const MEMBER: Kind =
+    Kind { gone_at: "left_at", fields: &fact::MEMBER_FIELDS, details: &["join_type", "extra"] };
 
 impl Kind {
     /// Whether facts and details alone decide about an attribute.
@@ -59,11 +60,11 @@ const ITEM_CAPACITY: usize = 14;
 
 /// The hash key of a group and all of its members.
 pub fn partition_key(group: &GroupKey) -> String {
-    of_application(group.sdk_app_id, &group.group_id)
+    scoped_key(group.sdk_app_id, &group.group_id)
 }
 
 /// The hash key of the index `by_account`, for an account; what the hash keys of groups begin with, for `""`.
-pub fn of_application(sdk_app_id: u64, id: &str) -> String {
+pub fn scoped_key(sdk_app_id: u64, id: &str) -> String {
     format!("{sdk_app_id}#{id}")
 }
 
@@ -97,7 +98,7 @@ impl ItemKey<'_> {
         let is_there = facts.gone_at.is_none();
         let account = match self.account {
             Some(account) => facts.event_time.map(|_| account),
-            None => facts.value(name::OWNER_ACCOUNT),
+            None => facts.value(fact::OWNER_ACCOUNT),
         };
         account.filter(|_| is_there)
     }
@@ -119,11 +120,11 @@ impl ItemKey<'_> {
             time.map(|time| put(name, number(time)));
         }
         if let Some(account) = self.indexed_account(facts) {
-            put("account_key", text(of_application(self.group.sdk_app_id, account)));
+            put("account_key", text(scoped_key(self.group.sdk_app_id, account)));
         }
         let (mut user_defined, mut changed_at) = (Attributes::new(), Attributes::new());
         for (name, Fact { time, value }) in &facts.values {
-            match (name.strip_prefix(name::USER_DEFINED), value) {
+            match (name.strip_prefix(fact::USER_DEFINED), value) {
                 (Some(key), Some(value)) => drop(user_defined.insert(key.to_owned(), text(value))),
                 (None, Some(value)) => drop(put(name, text(value))),
                 (_, None) => {}
@@ -150,18 +151,18 @@ pub fn read(item: &Attributes) -> Facts {
     let since = |name: &str| {
         changed_at.and_then(|times| time_of(times, name)).or(event_time).unwrap_or(EventTime::from_millis(0))
     };
-    let fields = kind.fields.iter().map(|name| (Name::from(*name), text_of(item, name)));
+    let fields = kind.fields.iter().map(|name| (FactName::from(*name), text_of(item, name)));
     let custom = map_of(item, "user_defined").into_iter().flatten();
-    let custom = custom.map(|(key, value)| (name::user_defined(key), value.as_s().ok().map(String::as_str)));
+    let custom = custom.map(|(key, value)| (fact::user_defined(key), value.as_s().ok().map(String::as_str)));
     let mut facts = Facts { event_time, gone_at: time_of(item, kind.gone_at), ..Facts::default() };
     for (name, value) in fields.chain(custom).filter(|(_, value)| value.is_some()) {
         let time = since(&name);
-        facts.say(name, value.map(str::to_owned), time);
+        facts.set(name, value.map(str::to_owned), time);
     }
     // What was taken away has a time and no value.
     for name in changed_at.into_iter().flat_map(Attributes::keys) {
         if facts.value(name).is_none() {
-            facts.say(name.clone(), None, since(name));
+            facts.set(name.clone(), None, since(name));
         }
     }
     let details = kind.details.iter().filter_map(|name| item.get_key_value(*name));

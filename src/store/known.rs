@@ -35,7 +35,7 @@ impl Known {
     /// The part of an event that is news here; the rest of it is known or outdated.
     pub fn news(&self, event: Event) -> Event {
         let after = self.group_after(&event.group);
-        let is_news = |known: &Facts, said: &Facts| matches!(merge(known, said), Merged::News { .. });
+        let is_news = |known: &Facts, said: &Facts| matches!(merge(known, said), Merged::Changed { .. });
         let (known, none) = (self.members(), Facts::default());
         let members = event.members.into_iter().filter(|(account, said)| {
             !is_of_earlier_life(said, &after) && is_news(known.get(account).unwrap_or(&none), said)
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_members_earlier_life_is_no_news() {
         let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
-        let there = |millis| Facts::there(EventTime::from_millis(millis), Attributes::new());
+        let there = |millis| Facts::present(EventTime::from_millis(millis), Attributes::new());
         let group = ItemKey { group: &key, account: None }.write(&there(10), None);
         let known = Known(HashMap::from([(GROUP_SK.to_owned(), group)]));
         let members =

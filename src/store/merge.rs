@@ -2,23 +2,23 @@
 //!
 //! Merging is commutative, idempotent and associative, so the order of events and their repetition can't matter.
 
-use crate::event::{Attributes, Facts, Name};
+use crate::event::{Attributes, FactName, Facts};
 use crate::time::EventTime;
 
 /// What an event changes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Merged {
     /// Something that it says is news.
-    News {
+    Changed {
         /// What is known from now on.
         facts: Facts,
         /// Whether a new life has begun where an earlier one was known.
         is_new_life: bool,
     },
     /// All that it says is known.
-    Known,
+    Unchanged,
     /// Nothing that it says is news, and some of it is older than what is known.
-    Outdated {
+    Stale {
         /// Whether all of it is: it speaks of an earlier life of the group.
         is_earlier_life: bool,
     },
@@ -32,11 +32,11 @@ pub fn merge(known: &Facts, said: &Facts) -> Merged {
     if is_news {
         let is_new_life =
             life(known).is_some() && facts.gone_at.is_none() && facts.event_time > known.event_time;
-        Merged::News { facts, is_new_life }
+        Merged::Changed { facts, is_new_life }
     } else if is_outdated(known, said) {
-        Merged::Outdated { is_earlier_life: is_of_earlier_life(said, known) }
+        Merged::Stale { is_earlier_life: is_of_earlier_life(said, known) }
     } else {
-        Merged::Known
+        Merged::Unchanged
     }
 }
 
@@ -74,15 +74,15 @@ fn details(known: &Facts, said: &Facts) -> Option<Attributes> {
     newer.details.as_ref().or(older.details.as_ref()).cloned()
 }
 
-fn names<'a>(known: &'a Facts, said: &'a Facts) -> impl Iterator<Item = &'a Name> {
+fn names<'a>(known: &'a Facts, said: &'a Facts) -> impl Iterator<Item = &'a FactName> {
     let only_known = known.values.keys().filter(|name| !said.values.contains_key(*name));
     said.values.keys().chain(only_known)
 }
 
 fn is_outdated(known: &Facts, said: &Facts) -> bool {
     let since = |facts: &Facts, name: &str| facts.fact(name).map(|fact| fact.time);
-    let is_older = |name: &Name| since(said, name) < since(known, name);
-    let speaks_of = |name: &&Name| said.event_time.is_some() || said.values.contains_key(*name);
+    let is_older = |name: &FactName| since(said, name) < since(known, name);
+    let speaks_of = |name: &&FactName| said.event_time.is_some() || said.values.contains_key(*name);
     let life_is_older = life(said).is_some() && life(said) < life(known);
     life_is_older || names(known, said).filter(speaks_of).any(is_older)
 }
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{Fact, name};
+    use crate::event::{Fact, fact};
 
     fn at(millis: u64) -> EventTime {
         EventTime::from_millis(millis)
@@ -110,8 +110,8 @@ mod tests {
     /// What one event says of an item; few times and values, so that ties happen.
     fn said() -> impl Strategy<Value = Facts> {
         let value = prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
-        let names = prop_oneof![Just(name::NAME), Just(name::ROLE), Just("user_defined.k")];
-        let values = proptest::collection::btree_map(names.prop_map(Name::from), value, 0..3);
+        let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
+        let values = proptest::collection::btree_map(names.prop_map(FactName::from), value, 0..3);
         (any_time(), values, 0..4).prop_map(|(time, values, kind)| {
             let values = values.into_iter().map(|(name, value)| (name, Fact { time, value })).collect();
             match kind {
@@ -121,7 +121,7 @@ mod tests {
                     details: Some(Attributes::new()),
                     ..Facts::default()
                 },
-                1 => Facts::left(time),
+                1 => Facts::departed(time),
                 2 => Facts { gone_at: Some(time), ..Facts::default() },
                 _ => Facts { values, ..Facts::default() },
             }
@@ -161,8 +161,8 @@ mod tests {
         #[test]
         fn what_was_merged_is_known(known in proptest::collection::vec(said(), 0..5), said in said()) {
             let known = all(&known);
-            if let Merged::News { facts, .. } = merge(&known, &said) {
-                prop_assert_ne!(merge(&facts, &said), Merged::News { facts: facts.clone(), is_new_life: false });
+            if let Merged::Changed { facts, .. } = merge(&known, &said) {
+                prop_assert_ne!(merge(&facts, &said), Merged::Changed { facts: facts.clone(), is_new_life: false });
                 prop_assert_eq!(all([&known, &said]), Facts { details: None, ..facts });
             } else {
                 prop_assert_eq!(all([&known, &said]), known);
@@ -184,20 +184,20 @@ mod tests {
     }
 
     /// What readers see of a member.
-    fn view<'a>(member: &'a Facts, group: &Facts) -> Option<&'a std::collections::BTreeMap<Name, Fact>> {
+    fn view<'a>(member: &'a Facts, group: &Facts) -> Option<&'a std::collections::BTreeMap<FactName, Fact>> {
         let is_there = group.event_time.is_some() && group.gone_at.is_none();
         (is_there && is_member(member, group)).then_some(&member.values)
     }
 
     fn group(time: u64, name: &str) -> Facts {
-        let mut facts = Facts::there(at(time), Attributes::new());
-        facts.say(name::NAME, Some(name.to_owned()), at(time));
+        let mut facts = Facts::present(at(time), Attributes::new());
+        facts.set(fact::NAME, Some(name.to_owned()), at(time));
         facts
     }
 
     fn renamed(time: u64, name: &str) -> Facts {
         let mut facts = Facts::default();
-        facts.say(name::NAME, Some(name.to_owned()), at(time));
+        facts.set(fact::NAME, Some(name.to_owned()), at(time));
         facts
     }
 
@@ -208,42 +208,45 @@ mod tests {
     #[test]
     fn gone_beats_there_and_the_greater_value_wins_at_the_same_time() {
         assert_eq!(all([&group(5, "a"), &destroyed(5)]).gone_at, Some(at(5)));
-        assert_eq!(all([&renamed(5, "b"), &group(5, "a")]).value(name::NAME), Some("b"));
+        assert_eq!(all([&renamed(5, "b"), &group(5, "a")]).value(fact::NAME), Some("b"));
         assert_eq!(
-            all([&renamed(5, ""), &Facts::there(at(5), Attributes::new())]).value(name::NAME),
+            all([&renamed(5, ""), &Facts::present(at(5), Attributes::new())]).value(fact::NAME),
             Some("")
         );
-        assert_eq!(all([&Facts::left(at(5)), &Facts::there(at(5), Attributes::new())]).gone_at, Some(at(5)));
+        assert_eq!(
+            all([&Facts::departed(at(5)), &Facts::present(at(5), Attributes::new())]).gone_at,
+            Some(at(5))
+        );
     }
 
     #[test]
     fn a_new_creation_ends_what_was_said_of_the_earlier_life() {
         let again =
-            all([&group(5, "a"), &renamed(7, "b"), &destroyed(8), &Facts::there(at(9), Attributes::new())]);
+            all([&group(5, "a"), &renamed(7, "b"), &destroyed(8), &Facts::present(at(9), Attributes::new())]);
         assert_eq!(again, Facts { event_time: Some(at(9)), ..Facts::default() });
     }
 
     #[test]
     fn an_event_is_news_or_known_or_outdated() {
         let known = all([&group(5, "a"), &renamed(7, "b")]);
-        let outdated = |is_earlier_life| Merged::Outdated { is_earlier_life };
+        let outdated = |is_earlier_life| Merged::Stale { is_earlier_life };
         let news = |said: &Facts| match merge(&known, said) {
-            Merged::News { is_new_life, .. } => Some(is_new_life),
-            Merged::Known | Merged::Outdated { .. } => None,
+            Merged::Changed { is_new_life, .. } => Some(is_new_life),
+            Merged::Unchanged | Merged::Stale { .. } => None,
         };
         assert_eq!(news(&renamed(8, "c")), Some(false));
         assert_eq!(news(&destroyed(8)), Some(false));
         assert_eq!(news(&group(8, "d")), Some(true));
-        assert_eq!(merge(&known, &renamed(7, "b")), Merged::Known);
+        assert_eq!(merge(&known, &renamed(7, "b")), Merged::Unchanged);
         assert_eq!(merge(&known, &renamed(6, "c")), outdated(false));
         assert_eq!(merge(&known, &group(4, "a")), outdated(true));
         // The same creation again: its name is outdated by now.
         assert_eq!(merge(&known, &group(5, "a")), outdated(false));
-        assert_eq!(merge(&group(5, "a"), &group(5, "a")), Merged::Known);
+        assert_eq!(merge(&group(5, "a"), &group(5, "a")), Merged::Unchanged);
         assert_eq!(merge(&all([&group(5, "a"), &destroyed(8)]), &group(5, "a")), outdated(true));
         // A later creation, but not later than the destruction: no new life.
         let ended = all([&group(5, "a"), &destroyed(8)]);
-        assert!(matches!(merge(&ended, &group(7, "b")), Merged::News { is_new_life: false, .. }));
+        assert!(matches!(merge(&ended, &group(7, "b")), Merged::Changed { is_new_life: false, .. }));
     }
 
     #[test]
@@ -251,7 +254,7 @@ mod tests {
         let (mut ended, mut begun) = (destroyed(8), group(8, "a"));
         (ended.event_time, begun.gone_at) = (Some(at(5)), None);
         let is_earlier = |time| {
-            let member = Facts::there(at(time), Attributes::new());
+            let member = Facts::present(at(time), Attributes::new());
             [&ended, &begun].map(|group| is_of_earlier_life(&member, group))
         };
         assert_eq!([is_earlier(7), is_earlier(8), is_earlier(9)], [[true; 2], [true, false], [false; 2]]);
@@ -262,7 +265,7 @@ mod tests {
     fn details_are_those_of_the_newest_creation_and_of_the_first_to_arrive_at_the_same_time() {
         let created = |time, by: &str| {
             let details = [("operator_account".to_owned(), crate::event::text(by))];
-            Facts::there(at(time), details.into())
+            Facts::present(at(time), details.into())
         };
         let (early, first, second) = (created(4, "early"), created(5, "first"), created(5, "second"));
         for known in [[&early, &first, &second], [&first, &early, &second], [&first, &second, &early]] {

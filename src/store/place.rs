@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Store, StoreError, item, text_of};
 use crate::event::{Attributes, number, text};
-use crate::retry::until;
+use crate::retry::retry_until;
 use crate::time::to_millis;
 
 /// How long a lease lasts. It is renewed long before; a pass that was killed holds up the next one for this long.
@@ -93,5 +93,5 @@ async fn update(request: &UpdateItemFluentBuilder) -> Result<Option<Attributes>,
             _ => Err(error),
         },
     };
-    Ok(until(Instant::now() + BUDGET, attempt).await?)
+    Ok(retry_until(Instant::now() + BUDGET, attempt).await?)
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{ItemKey, Known, Store, StoreError, item, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
-use crate::retry::until;
+use crate::retry::retry_until;
 
 impl Store {
     /// The items of one group, as they are.
@@ -34,7 +34,7 @@ impl Store {
             .consistent_read(true)
             .set_key(Some(key.attributes()));
         let attempt = || super::hedged(super::HEDGE_AFTER, || request.clone().send());
-        Ok(until(deadline, attempt).await?.item)
+        Ok(retry_until(deadline, attempt).await?.item)
     }
 }
 
@@ -51,7 +51,7 @@ async fn pages(
     let (mut items, mut start) = (Vec::new(), None);
     loop {
         let page = || query.clone().set_exclusive_start_key(start.clone()).send();
-        let answer = until(deadline, || super::hedged(super::HEDGE_AFTER, page)).await?;
+        let answer = retry_until(deadline, || super::hedged(super::HEDGE_AFTER, page)).await?;
         items.extend(answer.items.unwrap_or_default());
         start = answer.last_evaluated_key;
         if start.is_none() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{GROUP_SK, Store, StoreError, item, partition_key, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
-use crate::retry::{Backoff, until};
+use crate::retry::{Backoff, retry_until};
 
 /// A group by its item.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Store {
         start: Option<&Position>,
         deadline: Instant,
     ) -> Result<Page, StoreError> {
-        let prefix = item::of_application(sdk_app_id, "");
+        let prefix = item::scoped_key(sdk_app_id, "");
         let request = self
             .client
             .scan()
@@ -64,7 +64,7 @@ impl Store {
             .expression_attribute_values(":sk", text(GROUP_SK))
             .expression_attribute_values(":prefix", text(prefix))
             .set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
-        let answer = until(deadline, || request.clone().send()).await?;
+        let answer = retry_until(deadline, || request.clone().send()).await?;
         let items = answer.items.unwrap_or_default();
         let next = answer
             .last_evaluated_key
@@ -86,7 +86,7 @@ impl Store {
         pending.retain(|_, request| !request.keys.is_empty());
         while !pending.is_empty() {
             let request = self.client.batch_get_item().set_request_items(Some(pending));
-            let answer = until(deadline, || request.clone().send()).await?;
+            let answer = retry_until(deadline, || request.clone().send()).await?;
             for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                 facts.extend(text_of(&item, "pk").map(|pk| (pk.to_owned(), item::read(&item))));
             }
@@ -103,7 +103,7 @@ impl Store {
 
 /// Reads a group's item. Its id is taken from its key, which is what it is found by.
 fn listed(sdk_app_id: u64, item: &Attributes) -> Option<Listed> {
-    let group_id = text_of(item, "pk")?.strip_prefix(&item::of_application(sdk_app_id, ""))?.to_owned();
+    let group_id = text_of(item, "pk")?.strip_prefix(&item::scoped_key(sdk_app_id, ""))?.to_owned();
     let key = GroupKey { sdk_app_id, group_id };
     Some(Listed { key, facts: item::read(item) })
 }

@@ -1,11 +1,11 @@
-//! Removes what an earlier life of a group left behind.
+//! Removes what an earlier life of a group left downstream.
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{Known, MAX_PARALLEL, Store, chunks, item, revision, text_of};
 use crate::event::{Attributes, Event};
-use crate::retry::until;
+use crate::retry::retry_until;
 
 impl Store {
     /// Removes the members of an earlier life that were there before the event was written. A sweep that is not finished
@@ -33,7 +33,7 @@ impl Store {
                 .expression_attribute_values(":revision", revision.clone()),
             None => request.condition_expression("attribute_not_exists(revision)"),
         };
-        if let Err(error) = until(deadline, || request.clone().send()).await {
+        if let Err(error) = retry_until(deadline, || request.clone().send()).await {
             tracing::debug!(%error, "an item of an earlier life is left");
         }
     }

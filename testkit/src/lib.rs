@@ -9,7 +9,6 @@ pub mod life;
 pub mod model;
 pub mod proxy;
 pub mod queue;
-pub mod reader;
 pub mod receiver;
 pub mod samples;
 pub mod secrets;
@@ -23,7 +22,7 @@ pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chat_groups::causes(error.as_ref()));
+            eprintln!("error: {}", chat_groups::log::error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chat_groups::Attributes;
+use chat_groups::event::Attributes;
 use serde_json::{Map, Value, json};
 
-use crate::reader::Group;
+use chat_groups::store::Group;
 
 /// A fact: of which account (`""` is the group itself), and its name.
 type Fact = (String, String);
@@ -144,7 +144,7 @@ pub fn seen(group: Option<&Group>) -> Value {
         }
     }
     let member = |item: &Attributes| {
-        let account = chat_groups::text_of(item, "account").unwrap_or_default().to_owned();
+        let account = chat_groups::store::text_of(item, "account").unwrap_or_default().to_owned();
         (account, plain(item, &["role", "name_card"]).into())
     };
     seen.insert("members".to_owned(), group.members.iter().map(member).collect::<Map<_, _>>().into());
@@ -153,7 +153,8 @@ pub fn seen(group: Option<&Group>) -> Value {
 
 fn plain(item: &Attributes, names: &[&str]) -> Map<String, Value> {
     let time = item.get("event_time").and_then(|time| time.as_n().ok()?.parse::<u64>().ok());
-    let texts =
-        names.iter().filter_map(|name| Some(((*name).to_owned(), json!(chat_groups::text_of(item, name)?))));
+    let texts = names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), json!(chat_groups::store::text_of(item, name)?))));
     texts.chain([("event_time".to_owned(), json!(time))]).collect()
 }

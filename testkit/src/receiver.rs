@@ -1,4 +1,4 @@
-//! A stand-in for the receiver behind `FORWARD_URL`: it notes the requests that reach it, and answers as it is told.
+//! A stand-in for the downstream receiver `FORWARD_URL`: it notes the requests that reach it, and answers as it is told.
 
 use std::collections::HashMap;
 use std::io;

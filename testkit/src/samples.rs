@@ -4,7 +4,7 @@ mod gateway;
 
 use std::collections::BTreeMap;
 
-use chat_groups::{Kept, Token};
+use chat_groups::callback::{RosterCommand, Token};
 use serde_json::{Value, json};
 
 use crate::bodies::Group;
@@ -24,7 +24,7 @@ const JOIN: &str = r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","Gro
 const VIEWER: &str = r#"{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","EventTime":1682914665661,"GroupId":"WorldGroup777","JoinType":"Apply","NewMemberList":[{"Member_Account":"PLNJEE0k"}],"Operator_Account":"PLNJEE0k","Type":"AVChatRoom"}"#;
 const INFO: &str = r#"{"CallbackCommand":"Group.CallbackAfterGroupInfoChanged","EventTime":1657389765743,"GroupId":"e6a954aa-2419-4743-b968-a971f8077bf1","Introduction":"test update group","Name":"test update","Operator_Account":"administrator","Type":"AVChatRoom"}"#;
 const OWNER: &str = r#"{"CallbackCommand":"Group.CallbackAfterChangeGroupOwner","GroupId":"@TGS#2TTV7VSII","Type":"Public","Operator_Account":"admin","OldOwner_Account":"user1","NewOwner_Account":"user2","EventTime":"1670574414123"}"#;
-const CREATE: &str = Kept::AfterCreateGroup.name();
+const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 
 /// Signs as Chat does.
 #[derive(Clone)]

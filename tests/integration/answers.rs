@@ -132,7 +132,7 @@ async fn a_request_time_that_is_missing_or_malformed_is_a_broken_url() {
 #[tokio::test]
 async fn how_far_request_time_may_lie_from_now_is_a_setting() {
     let table = Table::start().await;
-    let token = chat_groups::Token::new(crate::harness::TOKEN).unwrap();
+    let token = chat_groups::callback::Token::new(crate::harness::TOKEN).unwrap();
     for (age, codes) in [(10, (200, 0)), (11, (403, 120_004))] {
         let time = (NOW - age).to_string();
         let query = genuine_query()
@@ -148,7 +148,7 @@ async fn the_log_line_tells_what_became_of_the_callback() {
     let webhook = Table::start().await.webhook();
     let first = deliver(&webhook, &body("g", 1, &["a", "b"])).await.record;
     let expected = ("stored", "INFO", 0, Some("g"), Some(2), Some("iOS"), Some("r-1"), true);
-    let of = |record: &chat_groups::Record| {
+    let of = |record: &chat_groups::log::Record| {
         let record = record.clone();
         let (outcome, level, cold) = (record.outcome, record.level, record.cold_start);
         let texts = (record.group_id, record.opt_platform, record.request_id);

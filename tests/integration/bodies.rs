@@ -1,6 +1,6 @@
 //! What a body says, read back from the table.
 
-use chat_groups::{ACCOUNT_MAX_BYTES, GROUP_ID_MAX_BYTES, MAX_DEPTH};
+use chat_groups::event::{ACCOUNT_MAX_BYTES, GROUP_ID_MAX_BYTES, MAX_DEPTH};
 use serde_json::{Value, json};
 
 use crate::harness::{NOW, SDK_APP_ID, Table, body, deliver, genuine_query, post, send};

@@ -6,7 +6,8 @@ use chat_groups::chat::{
     ChatApi, ChatError, ChatSettings, Class, Command, GROUPS_MAX, GroupInfo, Limits, Paging, Reason,
     SecretKey,
 };
-use chat_groups::{HttpClient, Trust, causes};
+use chat_groups::http::{HttpClient, Trust};
+use chat_groups::log::error_chain;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -404,7 +405,7 @@ async fn wrong_settings_stop_at_once_and_say_what_to_check() {
     for (settings, code, check) in wrong {
         let api = client_with(if code.ends_with("70009") { "other" } else { KEY }, settings);
         let error = api.groups(0, 10, soon()).await.unwrap_err();
-        let text = causes(&error);
+        let text = error_chain(&error);
         assert_eq!(error.class(), Class::Settings, "{text}");
         assert!(text.starts_with("Chat's REST API, get_appid_group_list: "), "{text}");
         assert!(text.contains(code) && text.contains(check), "{text}");
@@ -414,7 +415,7 @@ async fn wrong_settings_stop_at_once_and_say_what_to_check() {
         chat.script("get_role_in_group", Script::always(Fault::Code(code)));
         let error = api(&chat).roles("g", &["a"], soon()).await.unwrap_err();
         assert_eq!(error.class(), Class::Settings, "{code}");
-        assert!(causes(&error).contains("; check "));
+        assert!(error_chain(&error).contains("; check "));
     }
     let moved = Script::always(Fault::Answer(302, String::new()));
     chat.script("get_role_in_group", moved);
@@ -484,7 +485,7 @@ async fn a_request_is_given_up_once_its_budget_is_used_up() {
         settings.limits.request_budget = Duration::from_millis(700);
         let start = Instant::now();
         let error = client(settings).roles("g", &["a"], soon()).await.unwrap_err();
-        assert!(error.is_transient() && causes(&error).contains(&code.to_string()), "{error:?}");
+        assert!(error.is_transient() && error_chain(&error).contains(&code.to_string()), "{error:?}");
         assert!((600..1_500).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     }
 }
@@ -559,7 +560,7 @@ async fn a_mark_that_does_not_move_is_an_error() {
     let members = json!({ "ErrorCode": 0, "MemberList": [], "Next": "same" }).to_string();
     chat.script("get_group_member_info", Script::always(Fault::Answer(200, members)));
     let error = api(&chat).members("g", Paging::Next, soon()).await.unwrap_err();
-    assert!(causes(&error).contains("Next: expected"), "{error:?}");
+    assert!(error_chain(&error).contains("Next: expected"), "{error:?}");
     let list = json!({ "ErrorCode": 0, "GroupIdList": [], "Next": 7 }).to_string();
     chat.script("get_appid_group_list", Script::always(Fault::Answer(200, list)));
     assert_eq!(api(&chat).groups(6, 10, soon()).await.unwrap().value.next, 7);
@@ -578,7 +579,7 @@ async fn the_moment_of_a_question_is_never_after_it_whosever_clock_is_wrong() {
         chat.script("get_role_in_group", Script::first([late]));
         let before = SystemTime::now();
         let asked_at = api.roles("g", &["a"], soon()).await.unwrap().asked_at;
-        // By the clock that is behind.
+        // By the clock that is downstream.
         let expected = if skew < 0 { before - Duration::from_secs(3600) } else { before };
         let early = expected.duration_since(asked_at).unwrap_or_default();
         assert!(asked_at <= expected + Duration::from_millis(100), "{skew}: {asked_at:?} {expected:?}");
@@ -622,7 +623,7 @@ async fn no_error_shows_the_user_sig_or_the_key() {
         chat.script("get_appid_group_list", Script::always(fault.clone()));
         let api = impatient(&chat);
         let error = api.groups(0, 10, Instant::now() + Duration::from_millis(400)).await.unwrap_err();
-        let text = format!("{error} {error:?} {}", causes(&error));
+        let text = format!("{error} {error:?} {}", error_chain(&error));
         // Each UserSig is zlib in base64: it begins with what the header of zlib encodes to.
         for secret in ["usersig=", "eJ", "eNo", "eAE", KEY, "random="] {
             assert!(!text.contains(secret), "{fault:?}: {secret} in {text}");

@@ -13,7 +13,10 @@ use aws_sdk_dynamodb::operation::batch_execute_statement::{
 };
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use chat_groups::{Event, Kept, Origin, Query, Store, from_millis};
+use chat_groups::callback::{Origin, Query, RosterCommand};
+use chat_groups::event::Event;
+use chat_groups::store::Store;
+use chat_groups::time::from_millis;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -68,7 +71,7 @@ impl Intercept for Meter {
 }
 
 /// What these events cost, one after the other.
-async fn bills(events: &[(Kept, Value)]) -> Vec<Bill> {
+async fn bills(events: &[(RosterCommand, Value)]) -> Vec<Bill> {
     let table = Table::start().await;
     let meter = Meter::default();
     let config = table.client().config().to_builder().interceptor(meter.clone()).build();
@@ -87,10 +90,10 @@ async fn bills(events: &[(Kept, Value)]) -> Vec<Bill> {
     bills
 }
 
-fn created(members: usize) -> (Kept, Value) {
+fn created(members: usize) -> (RosterCommand, Value) {
     let accounts: Vec<String> = (0..members).map(|n| format!("user-{n:04}")).collect();
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
-    (Kept::AfterCreateGroup, body("@TGS#2Z4CLQE5CM", 1, &accounts))
+    (RosterCommand::AfterCreateGroup, body("@TGS#2Z4CLQE5CM", 1, &accounts))
 }
 
 #[tokio::test]
@@ -118,8 +121,8 @@ async fn one_join_is_a_request_and_two_units_and_one_exit_a_read_and_a_write() {
         body
     };
     let bills = bills(&[
-        (Kept::AfterNewMemberJoin, with("NewMemberList", 2)),
-        (Kept::AfterMemberExit, with("ExitMemberList", 3)),
+        (RosterCommand::AfterNewMemberJoin, with("NewMemberList", 2)),
+        (RosterCommand::AfterMemberExit, with("ExitMemberList", 3)),
     ])
     .await;
     assert_eq!(bills, [Bill { requests: 1, write_units: 2.0 }, Bill { requests: 2, write_units: 2.0 }]);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::{GatewayResponse, Kept, Webhook};
+use chat_groups::callback::RosterCommand;
+use chat_groups::gateway::GatewayResponse;
+use chat_groups::webhook::Webhook;
 use serde_json::{Value, json};
 
 use crate::harness::{Table, send_at};
@@ -34,7 +36,7 @@ fn webhook(table: &Table) -> Webhook {
 }
 
 fn request(event: &str) -> lambda_http::Request {
-    chat_groups::request(serde_json::from_str(event).unwrap()).unwrap()
+    chat_groups::gateway::request(serde_json::from_str(event).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -61,7 +63,7 @@ fn every_command_that_is_kept_has_a_file() {
             serde_json::from_str::<Value>(text).unwrap()["rawQueryString"].as_str().map(str::to_owned)
         })
         .collect();
-    for kept in Kept::ALL {
+    for kept in RosterCommand::ALL {
         let named = format!("CallbackCommand={}&", kept.name());
         assert!(commands.iter().any(|query| query.contains(&named)), "{named}");
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::{Outcome, Redrive, Webhook};
+use chat_groups::Outcome;
+use chat_groups::redrive::Redrive;
+use chat_groups::webhook::Webhook;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
@@ -430,7 +432,7 @@ async fn without_a_queue_what_the_table_does_not_take_is_answered_503_and_logged
     assert_eq!(answered.codes(), (503, 120_007));
     assert_eq!((answered.record.outcome, answered.record.level), ("lost", "ERROR"));
     let event = &answered.record.event[0];
-    assert_eq!(event.received_at, chat_groups::from_millis(NOW * 1000));
+    assert_eq!(event.received_at, chat_groups::time::from_millis(NOW * 1000));
     assert_eq!(event.bytes().unwrap(), body("g", 5, &["a"]).to_string().into_bytes());
     assert!(!event.query.contains("Sign") && event.query.contains("RequestTime"));
 }

@@ -1,20 +1,23 @@
-//! Passing on: every genuine callback reaches the receiver behind as it came, now or late, and no answer waits for it.
+//! Passing on: every genuine callback reaches the downstream receiver as it came, now or late, and no answer waits for it.
 
-mod behind;
+mod downstream;
 mod faults;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use chat_groups::{
-    Forwarded, Outcome, Query, Redrive, Sender, Token, Unsigned, Verifier, Webhook, from_millis,
-};
+use chat_groups::Outcome;
+use chat_groups::callback::{Query, Sender, Token, Unsigned, Verifier};
+use chat_groups::log::Forwarded;
+use chat_groups::redrive::Redrive;
+use chat_groups::time::from_millis;
+use chat_groups::webhook::Webhook;
 use futures_util::future::join_all;
 use lambda_http::Request;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::behind::{HANDED_THROUGH, Kind, PATH, Setting};
+use self::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
 use crate::function::Function;
 use crate::harness::{NOW, SDK_APP_ID, SIGN, TOKEN, Table, body, post, query};
 use crate::receiver::{Receiver, Reply};
@@ -92,7 +95,7 @@ fn later() -> SystemTime {
     from_millis((NOW + 100) * 1000)
 }
 
-/// Whether the receiver behind takes a query string for genuine and fresh.
+/// Whether the downstream receiver takes a query string for genuine and fresh.
 fn verify(query: &str, now: SystemTime) -> Option<Sender> {
     let tokens = vec![Token::new(TOKEN).unwrap()];
     let verifier = Verifier { tokens, unsigned: Unsigned::Refused, max_age_seconds: 60 };
@@ -105,7 +108,7 @@ fn without(query: &str, names: &[&str]) -> String {
     Query::parse(query).without(names)
 }
 
-/// A receiver behind that takes everything, and says so in JSON.
+/// A downstream receiver that takes everything, and says so in JSON.
 async fn willing() -> Receiver {
     Receiver::start(Reply::answer(200, HANDED_THROUGH)).await.unwrap()
 }
@@ -114,7 +117,7 @@ async fn willing() -> Receiver {
 async fn without_forward_url_nothing_is_passed_on_and_no_line_speaks_of_it() {
     let webhook = Table::start().await.webhook();
     for (kind, outcome, level) in [
-        (Kind::Kept, "stored", "INFO"),
+        (Kind::Roster, "stored", "INFO"),
         (Kind::Other, "ignored", "INFO"),
         (Kind::Decision, "ignored", "WARN"),
     ] {
@@ -132,7 +135,7 @@ async fn what_was_passed_on_already_is_refused_so_that_no_loop_forms() {
     let setting = Setting::start(willing().await).await;
     // Its own answers show what the header is: what is passed on bears it.
     ask(&setting.webhook, &Kind::Other.request()).await;
-    let headers = setting.behind.take().remove(0).headers;
+    let headers = setting.downstream.take().remove(0).headers;
     let names: Vec<&str> = headers.keys().map(String::as_str).filter(|name| name.starts_with("x-")).collect();
     assert_eq!(names, ["x-chat-groups-forwarded"]);
     for kind in Kind::ALL {
@@ -141,7 +144,7 @@ async fn what_was_passed_on_already_is_refused_so_that_no_loop_forms() {
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.status, answer.error_code(), answer.outcome()), (403, 120_004, "rejected"));
     }
-    assert!(setting.behind.take().is_empty() && setting.queued().is_empty());
+    assert!(setting.downstream.take().is_empty() && setting.queued().is_empty());
     assert!(setting.table.items().await.is_empty());
 }
 
@@ -161,7 +164,7 @@ async fn what_is_not_genuine_is_not_passed_on() {
             assert_eq!(answer.outcome(), "rejected", "{query}");
         }
     }
-    assert!(setting.behind.take().is_empty() && setting.queued().is_empty());
+    assert!(setting.downstream.take().is_empty() && setting.queued().is_empty());
 }
 
 #[tokio::test]
@@ -175,22 +178,22 @@ async fn what_came_unsigned_never_comes_out_signed_now_or_late() {
             let bare = without(&kind.query(), &["Sign", "RequestTime"]);
             let request = post(&format!("{more}{bare}"), kind.body());
             assert_eq!(ask(&setting.webhook, &request).await.forward(), "ok");
-            assert_eq!(setting.behind.take()[0].target, format!("{PATH}&{bare}"));
+            assert_eq!(setting.downstream.take()[0].target, format!("{PATH}&{bare}"));
 
-            setting.behind.set(Reply::answer(500, ""));
+            setting.downstream.set(Reply::answer(500, ""));
             let forward = if kind == Kind::Decision { "failed" } else { "queued" };
             assert_eq!(ask(&setting.webhook, &request).await.forward(), forward);
             let mut queued = setting.queued();
             queued.retain(|message| message.queue == "forward");
             assert_eq!(queued.is_empty(), kind == Kind::Decision);
-            setting.behind.set(Reply::answer(200, ""));
-            setting.behind.take();
+            setting.downstream.set(Reply::answer(200, ""));
+            setting.downstream.take();
             for message in queued {
                 assert_eq!(message.json()["unsigned"], true);
                 // Though `redrive` has a token.
                 let (result, _) = finish(&setting.redrive(), &message.text).await;
                 assert_eq!(result.unwrap(), "forwarded");
-                assert_eq!(setting.behind.take()[0].target, format!("{PATH}&{bare}"));
+                assert_eq!(setting.downstream.take()[0].target, format!("{PATH}&{bare}"));
             }
         }
     }
@@ -209,7 +212,7 @@ async fn a_genuine_body_that_cannot_be_read_is_passed_on_and_queued_and_stays_40
             let answer = ask(&setting.webhook, &post(&query(command), unreadable)).await;
             assert_eq!((answer.status, answer.error_code()), (400, 120_001));
             assert_eq!((answer.outcome(), answer.forward()), ("rejected", forward));
-            assert_eq!(setting.behind.take()[0].body, unreadable);
+            assert_eq!(setting.downstream.take()[0].body, unreadable);
             assert_eq!(setting.queue_names(), queued);
         }
     }
@@ -238,7 +241,7 @@ async fn an_unreadable_body_that_is_unsigned_or_of_another_command_goes_nowhere(
         let answer = ask(&setting.webhook, &post(&query, body)).await;
         assert_eq!((answer.status, answer.error_code(), answer.outcome()), (400, error_code, "rejected"));
     }
-    assert!(setting.behind.take().is_empty() && setting.queued().is_empty());
+    assert!(setting.downstream.take().is_empty() && setting.queued().is_empty());
 }
 
 #[tokio::test]
@@ -255,9 +258,9 @@ async fn an_event_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.outcome(), answer.forward()), ("forwarded", "ok"));
         assert_eq!((answer.status, answer.body.as_str()), (200, HANDED_THROUGH));
-        assert_eq!(setting.behind.take()[0].body, body.to_string().into_bytes());
+        assert_eq!(setting.downstream.take()[0].body, body.to_string().into_bytes());
         // Of what is not kept, the log has no body.
-        setting.behind.set(Reply::answer(500, ""));
+        setting.downstream.set(Reply::answer(500, ""));
         setting.queues.set(Reply::answer(403, "{}"));
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.status, answer.outcome(), answer.forward()), (503, "lost", "failed"));
@@ -273,11 +276,11 @@ async fn a_kept_event_that_says_nothing_is_passed_on_too() {
     let empty = json!({ "CallbackCommand": command, "GroupId": "g", "Type": "Public", "NewMemberList": [] });
     let request = post(&query(command), empty.to_string());
     for (reply, forward) in [(Reply::answer(204, ""), "ok"), (Reply::answer(404, ""), "queued")] {
-        setting.behind.set(reply);
+        setting.downstream.set(reply);
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, OURS));
         assert_eq!((answer.outcome(), answer.forward()), ("ignored", forward));
-        assert_eq!(setting.behind.take().len(), 1);
+        assert_eq!(setting.downstream.take().len(), 1);
     }
     assert_eq!(setting.queue_names(), ["forward"]);
 }
@@ -330,9 +333,9 @@ async fn every_gateway_passes_on_the_same_parameters_and_the_same_body() {
             event["rawQueryString"] = expected.clone().into();
         }
         let raw = serde_json::value::to_raw_value(&event).unwrap();
-        let answer = ask_at(&setting.webhook, &chat_groups::request(&raw).unwrap(), sent_at).await;
+        let answer = ask_at(&setting.webhook, &chat_groups::gateway::request(&raw).unwrap(), sent_at).await;
         assert_eq!((answer.outcome(), answer.forward()), ("stored", "ok"), "{name}");
-        let received = setting.behind.take().remove(0);
+        let received = setting.downstream.take().remove(0);
         let query = received.query().strip_prefix("key=hunter2&").unwrap();
         assert_eq!(decoded(query), decoded(&expected), "{name}");
         if event["rawQueryString"].is_string() {
@@ -359,7 +362,7 @@ async fn one_connection_serves_many_callbacks_whatever_is_answered() {
                 ask(&setting.webhook, &kind.request()).await;
             }
         }
-        assert_eq!((setting.behind.take().len(), setting.behind.connections()), (12, 1), "{reply:?}");
+        assert_eq!((setting.downstream.take().len(), setting.downstream.connections()), (12, 1), "{reply:?}");
     }
 }
 
@@ -378,20 +381,20 @@ fn elsewhere(reply: Reply) -> Receiver {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_while_the_instance_stood_still_costs_no_callback() {
-    let behind = elsewhere(Reply::answer(200, HANDED_THROUGH).and_close_after(20));
-    let setting = Setting::start(behind).await;
+    let downstream = elsewhere(Reply::answer(200, HANDED_THROUGH).and_close_after(20));
+    let setting = Setting::start(downstream).await;
     for number in 1..=4 {
         for kind in Kind::ALL {
             let answer = ask(&setting.webhook, &kind.request()).await;
             assert_eq!(answer.forward(), "ok", "{number}: {:?}", answer.line);
-            while setting.behind.open_connections() > 0 {
+            while setting.downstream.open_connections() > 0 {
                 std::thread::sleep(Duration::from_millis(5));
             }
             // The next invocation arrives as the close does: as something to be read.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-    assert_eq!((setting.behind.take().len(), setting.behind.connections()), (12, 12));
+    assert_eq!((setting.downstream.take().len(), setting.downstream.connections()), (12, 12));
 }
 
 /// Asks and tells what became of passing it on, and whether that was at once.
@@ -405,24 +408,24 @@ async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second()
     let setting = Setting::start(Receiver::start(Reply::silence()).await.unwrap()).await;
     let (other, failed) = ("queued queued", "undecided failed");
     // An instance handles one callback after the other.
-    for (kind, outcome) in [(Kind::Kept, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)] {
+    for (kind, outcome) in [(Kind::Roster, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)] {
         assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), false));
     }
     for _ in 0..3 {
         for (kind, outcome) in
-            [(Kind::Other, other), (Kind::Decision, failed), (Kind::Kept, "duplicate queued")]
+            [(Kind::Other, other), (Kind::Decision, failed), (Kind::Roster, "duplicate queued")]
         {
             assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), true));
         }
     }
-    assert_eq!(setting.behind.take().len(), 3, "the others did not reach it");
+    assert_eq!(setting.downstream.take().len(), 3, "the others did not reach it");
     // One more, a second later; it hangs, and the next are not tried again.
     tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), false));
     assert_eq!(at_once(&setting, Kind::Other).await, (other.to_owned(), true));
-    assert_eq!(setting.behind.take().len(), 1);
+    assert_eq!(setting.downstream.take().len(), 1);
     // It answers again: the next that is tried ends the break.
-    setting.behind.set(Reply::answer(200, HANDED_THROUGH));
+    setting.downstream.set(Reply::answer(200, HANDED_THROUGH));
     assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), true));
     tokio::time::sleep(Duration::from_millis(1050)).await;
     for _ in 0..3 {
@@ -438,16 +441,16 @@ async fn only_timeouts_in_a_row_count() {
     for _ in 0..2 {
         assert!(!at_once(&setting, Kind::Other).await.1);
         assert!(!at_once(&setting, Kind::Other).await.1);
-        setting.behind.set(Reply::answer(500, ""));
+        setting.downstream.set(Reply::answer(500, ""));
         assert!(at_once(&setting, Kind::Other).await.1);
-        setting.behind.set(Reply::silence());
+        setting.downstream.set(Reply::silence());
     }
-    setting.behind.set(Reply::answer(500, ""));
-    setting.behind.take();
+    setting.downstream.set(Reply::answer(500, ""));
+    setting.downstream.take();
     for _ in 0..10 {
         assert!(at_once(&setting, Kind::Other).await.1);
     }
-    assert_eq!(setting.behind.take().len(), 10, "a refusal is no timeout");
+    assert_eq!(setting.downstream.take().len(), 10, "a refusal is no timeout");
 }
 
 #[tokio::test]
@@ -462,10 +465,10 @@ async fn decisions_whose_answers_hang_halfway_are_timeouts_too() {
 #[tokio::test]
 async fn the_line_of_a_decision_that_failed_says_why() {
     for (reply, error) in [
-        (Reply::answer(200, "<html>"), "the receiver behind answered 200 with a body that is not JSON"),
-        (Reply::answer(204, ""), "the receiver behind answered 204"),
-        (Reply::answer(500, ""), "the receiver behind answered 500"),
-        (Reply::silence(), "the receiver behind did not answer in time"),
+        (Reply::answer(200, "<html>"), "the downstream receiver answered 200 with a body that is not JSON"),
+        (Reply::answer(204, ""), "the downstream receiver answered 204"),
+        (Reply::answer(500, ""), "the downstream receiver answered 500"),
+        (Reply::silence(), "the downstream receiver did not answer in time"),
     ] {
         let setting = Setting::start(Receiver::start(reply).await.unwrap()).await;
         let answer = ask(&setting.webhook, &Kind::Decision.request()).await;
@@ -476,10 +479,10 @@ async fn the_line_of_a_decision_that_failed_says_why() {
 #[tokio::test]
 async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
     let setting = Setting::start(Receiver::start(Reply::answer(503, "")).await.unwrap()).await;
-    for kind in [Kind::Kept, Kind::Other] {
+    for kind in [Kind::Roster, Kind::Other] {
         ask(&setting.webhook, &kind.request()).await;
     }
-    setting.behind.take();
+    setting.downstream.take();
     let queued = setting.queued();
     assert_eq!(queued.len(), 2);
     let items = setting.table.items().await;
@@ -488,16 +491,16 @@ async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
         ("FORWARD_URL", &setting.forward_url()),
         ("CALLBACK_TOKENS", &format!("former {TOKEN}")),
     ]);
-    for (message, kind) in queued.iter().zip([Kind::Kept, Kind::Other]) {
+    for (message, kind) in queued.iter().zip([Kind::Roster, Kind::Other]) {
         assert!(!message.text.contains("Sign") && message.json().get("unsigned").is_none());
         let (result, line) = finish(&redrive, &message.text).await;
         assert!(result.unwrap_err().contains("503"));
         assert_eq!((&line["outcome"], &line["forward"]), (&json!("failed"), &json!("failed")));
-        setting.behind.set(Reply::answer(200, "").after(2500));
-        setting.behind.take();
+        setting.downstream.set(Reply::answer(200, "").after(2500));
+        setting.downstream.take();
         let (result, line) = finish(&redrive, &message.text).await;
         assert_eq!((result.unwrap(), &line["forward"]), ("forwarded", &json!("ok")));
-        let received = setting.behind.take().remove(0);
+        let received = setting.downstream.take().remove(0);
         let query = received.query().strip_prefix("key=hunter2&").unwrap();
         assert_eq!(verify(query, later()), Some(Sender::Genuine));
         let signed = ["Sign", "RequestTime"];
@@ -505,7 +508,7 @@ async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
         assert_eq!(received.body, kind.body().into_bytes());
         assert_eq!(received.headers["content-type"], "application/json");
         assert!(received.headers.contains_key("x-chat-groups-forwarded"));
-        setting.behind.set(Reply::answer(503, ""));
+        setting.downstream.set(Reply::answer(503, ""));
     }
     assert_eq!(setting.table.items().await, items, "passing on does not write");
 }
@@ -514,27 +517,27 @@ async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
 async fn table_and_forwarding_are_finished_apart() {
     let setting = Setting::start(Receiver::start(Reply::answer(503, "")).await.unwrap()).await;
     let webhook = setting.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
-    let answer = ask(&webhook, &Kind::Kept.request()).await;
+    let answer = ask(&webhook, &Kind::Roster.request()).await;
     assert_eq!((answer.outcome(), answer.forward()), ("queued", "queued"));
-    setting.behind.take();
+    setting.downstream.take();
     let mut queued = setting.queued();
     queued.sort_by(|a, b| b.queue.cmp(&a.queue));
     let [table, forward] = queued.as_slice() else { panic!("{queued:?}") };
     assert_eq!((table.queue.as_str(), &table.json()["pending"]), ("retry", &json!("table")));
     assert_eq!((forward.queue.as_str(), &forward.json()["pending"]), ("forward", &json!("forward")));
 
-    // The receiver behind is still down: the table is written once, whatever is repeated.
+    // The downstream receiver is still down: the table is written once, whatever is repeated.
     let redrive = setting.redrive();
     assert!(finish(&redrive, &forward.text).await.0.is_err());
     assert!(setting.table.items().await.is_empty());
-    setting.behind.take();
+    setting.downstream.take();
     let (result, line) = finish(&redrive, &table.text).await;
     assert_eq!((result.unwrap(), line.get("forward")), ("stored", None));
-    assert!(setting.behind.take().is_empty(), "the table's message is not passed on");
+    assert!(setting.downstream.take().is_empty(), "the table's message is not passed on");
     let items = setting.table.items().await;
-    setting.behind.set(Reply::answer(204, ""));
+    setting.downstream.set(Reply::answer(204, ""));
     assert_eq!(finish(&redrive, &forward.text).await.0.unwrap(), "forwarded");
-    assert_eq!(setting.behind.take().len(), 1);
+    assert_eq!(setting.downstream.take().len(), 1);
     assert_eq!(setting.table.items().await, items);
 }
 
@@ -567,7 +570,7 @@ async fn a_message_for_a_receiver_that_is_not_set_stays_in_the_queue() {
     let mut bare = message(&query);
     bare.as_object_mut().unwrap().remove("body");
     assert!(finish(&setting.redrive(), &bare.to_string()).await.0.is_err());
-    assert!(setting.behind.take().is_empty());
+    assert!(setting.downstream.take().is_empty());
 }
 
 #[tokio::test]

@@ -5,10 +5,14 @@ use std::env::VarError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{
-    Aws, GroupKey, Record, Redrive, RedriveSettings, Store, Timeouts, Webhook, WebhookSettings,
-};
-use chat_groups_testkit::reader::{Group, Reader};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::config::{RedriveSettings, WebhookSettings};
+use chat_groups::event::GroupKey;
+use chat_groups::log::Record;
+use chat_groups::redrive::Redrive;
+use chat_groups::store::Store;
+use chat_groups::store::{Group, Reader};
+use chat_groups::webhook::Webhook;
 use lambda_http::{Body, Request};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use chat_groups::{Kept, Webhook};
+use chat_groups::callback::RosterCommand;
+use chat_groups::webhook::Webhook;
 use chat_groups_testkit::bodies::Group;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -28,21 +29,21 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// A right body of each command that is kept.
-fn right(kept: Kept) -> Value {
+fn right(kept: RosterCommand) -> Value {
     let group = Group::new("g", "Public");
     match kept {
-        Kept::AfterCreateGroup => body("g", 1, &["m"]),
-        Kept::AfterNewMemberJoin => group.joined(1, &["m"]),
-        Kept::AfterMemberExit => group.left(1, &["m"]),
-        Kept::AfterGroupDestroyed => group.destroyed(1, &["m"]),
-        Kept::AfterGroupInfoChanged => group.changed(1, json!({ "Name": "n" })),
-        Kept::AfterChangeGroupOwner => group.handed_over(1, "m", "n"),
-        Kept::AfterMemberFieldChanged => group.member_changed(1, "m", json!({ "Role": "Admin" })),
+        RosterCommand::AfterCreateGroup => body("g", 1, &["m"]),
+        RosterCommand::AfterNewMemberJoin => group.joined(1, &["m"]),
+        RosterCommand::AfterMemberExit => group.left(1, &["m"]),
+        RosterCommand::AfterGroupDestroyed => group.destroyed(1, &["m"]),
+        RosterCommand::AfterGroupInfoChanged => group.changed(1, json!({ "Name": "n" })),
+        RosterCommand::AfterChangeGroupOwner => group.handed_over(1, "m", "n"),
+        RosterCommand::AfterMemberFieldChanged => group.member_changed(1, "m", json!({ "Role": "Admin" })),
     }
 }
 
-fn any_command() -> impl Strategy<Value = Kept> {
-    proptest::sample::select(Kept::ALL.as_slice())
+fn any_command() -> impl Strategy<Value = RosterCommand> {
+    proptest::sample::select(RosterCommand::ALL.as_slice())
 }
 
 /// The fields that are read of any command.
@@ -70,7 +71,7 @@ const FIELDS: [&str; 20] = [
 ];
 
 /// Bodies that are almost right: a known field, or another one, with anything in it.
-fn almost_right() -> impl Strategy<Value = (Kept, Value)> {
+fn almost_right() -> impl Strategy<Value = (RosterCommand, Value)> {
     let field = prop_oneof![
         4 => proptest::sample::select(FIELDS.as_slice()).prop_map(str::to_owned),
         1 => any::<String>(),
@@ -171,7 +172,7 @@ fn gateway_answer(changes: Value) -> (u16, Value) {
     }
     let raw = serde_json::value::to_raw_value(&event).unwrap();
     // A header that is none is refused before: the gateway itself would never pass it on.
-    let Ok(request) = chat_groups::request(&raw) else {
+    let Ok(request) = chat_groups::gateway::request(&raw) else {
         return (400, Value::Null);
     };
     let (runtime, webhook) = &*HANDLER;

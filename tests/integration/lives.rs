@@ -2,7 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::{Event, Kept, Origin, Query, from_millis, text_of};
+use chat_groups::callback::{Origin, Query, RosterCommand};
+use chat_groups::event::Event;
+use chat_groups::store::text_of;
+use chat_groups::time::from_millis;
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::model::seen;
 use serde_json::{Value, json};
@@ -289,7 +292,7 @@ async fn a_join_that_is_told_again_is_stored_and_not_replaced() {
 }
 
 /// A receiver that has a queue, and the queue.
-async fn with_queue(table: &Table) -> (chat_groups::Webhook, Queue) {
+async fn with_queue(table: &Table) -> (chat_groups::webhook::Webhook, Queue) {
     let queue = Queue::start().await.unwrap();
     let settings = [("RETRY_QUEUE_URL", queue.url.as_str()), ("AWS_ENDPOINT_URL_SQS", &queue.url)];
     (table.webhook_with(&settings), queue)
@@ -338,8 +341,9 @@ async fn a_destroyed_group_of_6000_members_is_answered_in_time_and_swept() {
     let created = told.created(5, "ana", &accounts);
     let query = Query::parse("");
     let origin = Origin::new(&query, SDK_APP_ID, from_millis(5)).unwrap();
-    let event =
-        Event::parse(Kept::AfterCreateGroup, created.to_string().as_bytes(), &origin).unwrap().unwrap();
+    let event = Event::parse(RosterCommand::AfterCreateGroup, created.to_string().as_bytes(), &origin)
+        .unwrap()
+        .unwrap();
     table.store().apply(&event, soon()).await.unwrap();
     let destroyed = told.destroyed(6, &accounts);
     assert!(destroyed.to_string().len() > 300_000);

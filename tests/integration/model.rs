@@ -2,7 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::{Redrive, Webhook, text_of};
+use chat_groups::redrive::Redrive;
+use chat_groups::store::text_of;
+use chat_groups::webhook::Webhook;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -11,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::harness::{NOW, SDK_APP_ID, Table, deliver, key, query};
 use crate::queue::Queue;
+use chat_groups::store::Reader;
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::model::{seen, view};
-use chat_groups_testkit::reader::Reader;
 
 const HISTORIES: u64 = 1000;
 const WORKERS: u64 = 8;

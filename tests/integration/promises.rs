@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat_groups::{Effect, Event, EventTime, Kept, Origin, Query, Store, from_millis};
+use chat_groups::callback::{Origin, Query, RosterCommand};
+use chat_groups::event::Event;
+use chat_groups::store::{Effect, Store};
+use chat_groups::time::{EventTime, from_millis};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -23,7 +26,7 @@ fn sized(event_time: u64, count: usize) -> Value {
 fn event(body: &Value) -> Event {
     let query = Query::parse("");
     let origin = Origin::new(&query, SDK_APP_ID, from_millis(NOW * 1000)).unwrap();
-    Event::parse(Kept::AfterCreateGroup, body.to_string().as_bytes(), &origin).unwrap().unwrap()
+    Event::parse(RosterCommand::AfterCreateGroup, body.to_string().as_bytes(), &origin).unwrap().unwrap()
 }
 
 fn soon() -> Instant {
@@ -41,7 +44,9 @@ async fn settle(store: &Store, body: &Value) -> Effect {
 /// Whether readers see the group of this body with exactly its members.
 async fn shows(table: &Table, body: &Value) {
     let group = table.group("g").await.unwrap();
-    let text = |item: &chat_groups::Attributes, name| chat_groups::text_of(item, name).unwrap().to_owned();
+    let text = |item: &chat_groups::event::Attributes, name| {
+        chat_groups::store::text_of(item, name).unwrap().to_owned()
+    };
     let found: Vec<String> = group.members.iter().map(|member| text(member, "account")).collect();
     let mut wanted: Vec<&str> = body["MemberList"]
         .as_array()
@@ -92,8 +97,11 @@ async fn a_reader_never_sees_a_group_without_all_of_its_members() {
     while !writer.is_finished() || seen.is_empty() {
         let Some(group) = reader.group(&key("g")).await.unwrap() else { continue };
         let count = group.group["initial_member_count"].as_n().unwrap().parse::<usize>().unwrap();
-        let accounts: Vec<&str> =
-            group.members.iter().map(|member| chat_groups::text_of(member, "account").unwrap()).collect();
+        let accounts: Vec<&str> = group
+            .members
+            .iter()
+            .map(|member| chat_groups::store::text_of(member, "account").unwrap())
+            .collect();
         let missing = crate::promises::accounts(count);
         let missing: Vec<&String> =
             missing.iter().filter(|account| !accounts.contains(&account.as_str())).collect();
@@ -181,7 +189,7 @@ async fn older_and_newer_events_at_once_leave_the_newest() {
 /// Writes what a writer that was killed before the group item has written.
 async fn write_members_alone(table: &Table, body: &Value, count: usize) {
     let mut cut = event(body);
-    cut.group = chat_groups::Facts::default();
+    cut.group = chat_groups::event::Facts::default();
     cut.members = cut.members.into_iter().take(count).collect();
     table.store().apply(&cut, soon()).await.unwrap();
 }
@@ -215,7 +223,7 @@ async fn attributes_that_are_not_known_survive_every_write() {
     apply(&table.store(), &sized(5, 2)).await;
     for sk in ["GROUP", "MEMBER#user-0000"] {
         let update = table.client().update_item().table_name("groups");
-        let pk = chat_groups::partition_key(&key("g"));
+        let pk = chat_groups::store::partition_key(&key("g"));
         let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
         let update = update.key("pk", text(&pk)).key("sk", text(sk)).update_expression("SET team = :team");
         update.expression_attribute_values(":team", text("blue")).send().await.unwrap();
@@ -231,7 +239,7 @@ async fn attributes_that_are_not_known_survive_every_write() {
 async fn an_item_without_revision_is_merged_like_any_other() {
     let table = Table::start().await;
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
-    let pk = chat_groups::partition_key(&key("g"));
+    let pk = chat_groups::store::partition_key(&key("g"));
     let put = table.client().put_item().table_name("groups").item("pk", text(&pk)).item("sk", text("GROUP"));
     put.item("note", text("by hand")).send().await.unwrap();
     assert_eq!(apply(&table.store(), &sized(5, 1)).await, Effect::Stored);

@@ -1,6 +1,6 @@
 //! The two access patterns.
 
-use chat_groups::text_of;
+use chat_groups::store::text_of;
 
 use crate::harness::{SDK_APP_ID, Table, body, deliver};
 

@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_groups::chat::{ChatApi, ChatSettings, Command, Limits, SecretKey};
-use chat_groups::{
-    Event, EventTime, Facts, HttpClient, Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled,
-    Report, TimeLimit, Trust, name, text_of,
+use chat_groups::event::{Event, Facts, fact};
+use chat_groups::http::{HttpClient, Trust};
+use chat_groups::reconcile::{
+    Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report, TimeLimit,
 };
+use chat_groups::store::text_of;
+use chat_groups::time::EventTime;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -146,7 +149,7 @@ impl World {
     }
 
     /// Writes facts as a callback would.
-    async fn say(&self, group_id: &str, group: Facts, members: &[(&str, Facts)]) {
+    async fn set(&self, group_id: &str, group: Facts, members: &[(&str, Facts)]) {
         let members = members.iter().map(|(account, facts)| ((*account).to_owned(), facts.clone())).collect();
         let event = Event { key: key(group_id), group, members };
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -159,7 +162,7 @@ impl World {
         let (facts, members) = created(&group, group.create_time * 1000 + 123);
         let members: Vec<_> =
             members.iter().map(|(account, facts)| (account.as_str(), facts.clone())).collect();
-        self.say(group_id, facts, &members).await;
+        self.set(group_id, facts, &members).await;
     }
 }
 
@@ -196,7 +199,7 @@ pub fn assert_keeps_secrets(line: &str) {
     assert!(!line.split(|c: char| !c.is_ascii_alphanumeric()).any(is_user_sig), "{line}");
 }
 
-fn model_of(group: &chat_groups_testkit::reader::Group) -> Group {
+fn model_of(group: &chat_groups::store::Group) -> Group {
     let text = |item: &_, name: &str| text_of(item, name).unwrap_or_default().to_owned();
     let members = group.members.iter().map(|member| {
         let role = Some(text(member, "role")).filter(|role| !role.is_empty());
@@ -239,28 +242,28 @@ fn at(millis: u64) -> EventTime {
 }
 
 fn there(millis: u64) -> Facts {
-    Facts::there(at(millis), chat_groups::Attributes::new())
+    Facts::present(at(millis), chat_groups::event::Attributes::new())
 }
 
 fn member_since(millis: u64) -> Facts {
     let mut facts = there(millis);
-    facts.say(name::ROLE, Some("Member".to_owned()), at(millis));
+    facts.set(fact::ROLE, Some("Member".to_owned()), at(millis));
     facts
 }
 
 fn says(name: &'static str, value: &str, millis: u64) -> Facts {
     let mut facts = Facts::default();
-    facts.say(name, Some(value.to_owned()), at(millis));
+    facts.set(name, Some(value.to_owned()), at(millis));
     facts
 }
 
 /// What the callback of a creation says.
 fn created(group: &Group, millis: u64) -> (Facts, Vec<(String, Facts)>) {
     let mut facts = there(millis);
-    facts.say(name::TYPE, Some(group.group_type.clone()), at(millis));
-    facts.say(name::NAME, Some(group.name.clone()), at(millis));
+    facts.set(fact::TYPE, Some(group.group_type.clone()), at(millis));
+    facts.set(fact::NAME, Some(group.name.clone()), at(millis));
     if let Some(owner) = &group.owner {
-        facts.say(name::OWNER_ACCOUNT, Some(owner.clone()), at(millis));
+        facts.set(fact::OWNER_ACCOUNT, Some(owner.clone()), at(millis));
     }
     let accounts = group.members.keys().filter(|_| group.group_type != "AVChatRoom");
     (facts, accounts.map(|account| (account.clone(), member_since(millis))).collect())
@@ -369,8 +372,8 @@ async fn a_left_member_comes_back_and_a_name_card_is_taken_away() {
     let world = World::start().await;
     world.group("g", group(&["a", "b"]));
     world.announce("g").await;
-    world.say("g", Facts::default(), &[("a", Facts::left(at(ago(1800) * 1000)))]).await;
-    world.say("g", Facts::default(), &[("b", says(name::NAME_CARD, "old", ago(1700) * 1000))]).await;
+    world.set("g", Facts::default(), &[("a", Facts::departed(at(ago(1800) * 1000)))]).await;
+    world.set("g", Facts::default(), &[("b", says(fact::NAME_CARD, "old", ago(1700) * 1000))]).await;
     let outcome = world.call(json!({ "members": "all" })).await;
     assert_eq!(outcome.drift(), json!({ "members_added": 1, "members_changed": 1 }));
     assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
@@ -386,9 +389,9 @@ async fn custom_fields_are_asked_for_by_the_names_that_the_table_knows() {
     world.announce("g").await;
     let mut facts = Facts::default();
     for (key, value) in [("level", "7"), ("unknown to chat", "stays")] {
-        facts.say(name::user_defined(key), Some(value.to_owned()), at(ago(1800) * 1000));
+        facts.set(fact::user_defined(key), Some(value.to_owned()), at(ago(1800) * 1000));
     }
-    world.say("g", facts, &[]).await;
+    world.set("g", facts, &[]).await;
     assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_changed": 1 }));
     let items = world.items().await;
     let custom = &items[&(format!("{SDK_APP_ID}#g"), "GROUP".to_owned())]["user_defined"];
@@ -400,7 +403,7 @@ async fn of_a_new_group_all_custom_fields_are_asked_for() {
     let world = World::start().await;
     world.group("known", group(&["a"]));
     world.announce("known").await;
-    world.say("known", says("user_defined.level", "7", ago(1800) * 1000), &[]).await;
+    world.set("known", says("user_defined.level", "7", ago(1800) * 1000), &[]).await;
     world.change("known", |g| g.app_defined = [("level".to_owned(), "7".to_owned())].into());
     world.group("new", group(&["a"]));
     world.change("new", |g| g.app_defined = [("first of its name".to_owned(), "x".to_owned())].into());
@@ -545,8 +548,8 @@ async fn a_group_made_again_between_the_two_answers_wins() {
     world.group("g", group(&["a"]));
     world.announce("g").await;
     world.chat.groups(|model| model.groups.remove("g"));
-    // Its callback comes before the second answer, which comes from a server that is behind.
-    world.say("g", there(now()), &[("new", member_since(now()))]).await;
+    // Its callback comes before the second answer, which comes from a server that is downstream.
+    world.set("g", there(now()), &[("new", member_since(now()))]).await;
     let outcome = world.call(json!({})).await;
     assert_eq!(outcome.drift(), json!({}));
     assert_eq!(world.members("g").await, ["new"]);
@@ -618,7 +621,7 @@ async fn a_group_that_is_used_again_begins_a_new_life() {
     world.announce("g").await;
     // Destroyed and made again; both callbacks are lost, but not that of a member who joined it.
     world.group("g", Group { name: "second".to_owned(), ..Group::public("", ago(1800), &["both", "new"]) });
-    world.say("g", Facts::default(), &[("visitor", member_since(ago(1700) * 1000))]).await;
+    world.set("g", Facts::default(), &[("visitor", member_since(ago(1700) * 1000))]).await;
     let outcome = world.call(json!({})).await;
     let drift = json!({ "groups_added": 1, "members_added": 2, "members_removed": 1 });
     assert_eq!(outcome.drift(), drift);
@@ -631,8 +634,8 @@ async fn a_group_that_is_used_again_begins_a_new_life() {
     let create_time = world.chat.groups(|model| model.groups["g"].create_time);
     let (mut facts, _) =
         created(&world.chat.groups(|model| model.groups["g"].clone()), create_time * 1000 + 900);
-    facts.say(name::NAME, Some("first name".to_owned()), at(create_time * 1000 + 900));
-    world.say("g", facts, &[("new", member_since(create_time * 1000 + 900))]).await;
+    facts.set(fact::NAME, Some("first name".to_owned()), at(create_time * 1000 + 900));
+    world.set("g", facts, &[("new", member_since(create_time * 1000 + 900))]).await;
     assert_eq!(world.shown(&["g".into()]).await, expected(&world.chat));
 }
 
@@ -642,7 +645,7 @@ async fn a_group_that_was_destroyed_by_mistake_is_created_after_that() {
     world.group("g", group(&["a"]));
     world.announce("g").await;
     let destroyed_at = ago(600) * 1000;
-    world.say("g", Facts { gone_at: Some(at(destroyed_at)), ..Facts::default() }, &[]).await;
+    world.set("g", Facts { gone_at: Some(at(destroyed_at)), ..Facts::default() }, &[]).await;
     assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 1, "members_added": 1 }));
     let items = world.items().await;
     assert_eq!(items[&(format!("{SDK_APP_ID}#g"), "GROUP".to_owned())]["event_time"], destroyed_at + 1);
@@ -658,10 +661,10 @@ async fn a_group_whose_creation_was_lost_shows_what_was_said_of_it_later() {
         g.name = "third".to_owned();
         g.members.insert("b".to_owned(), Member::joined(ago(1800)));
     });
-    world.say("g", says(name::NAME, "second", ago(1800) * 1000), &[]).await;
-    world.say("g", says(name::INTRODUCTION, "taken away since", ago(1800) * 1000), &[]).await;
-    world.say("g", Facts::default(), &[("b", member_since(ago(1800) * 1000))]).await;
-    world.say("g", Facts::default(), &[("left", member_since(ago(1800) * 1000))]).await;
+    world.set("g", says(fact::NAME, "second", ago(1800) * 1000), &[]).await;
+    world.set("g", says(fact::INTRODUCTION, "taken away since", ago(1800) * 1000), &[]).await;
+    world.set("g", Facts::default(), &[("b", member_since(ago(1800) * 1000))]).await;
+    world.set("g", Facts::default(), &[("left", member_since(ago(1800) * 1000))]).await;
     assert!(world.table.group("g").await.is_none());
     let drift = json!({ "groups_added": 1, "members_added": 1, "members_removed": 1 });
     assert_eq!(world.call(json!({})).await.drift(), drift);
@@ -674,15 +677,15 @@ async fn a_callback_of_the_last_five_seconds_or_during_the_pass_wins() {
         let world = World::start().await;
         world.group("g", group(&["a", "b"]));
         world.announce("g").await;
-        // Chat's server that answers is behind: it does not know of these yet.
+        // Chat's server that answers is downstream: it does not know of these yet.
         let time = now() - millis_ago;
-        world.say("g", says(name::NAME, "newer", time), &[("a", Facts::left(at(time)))]).await;
-        world.say("g", Facts::default(), &[("c", member_since(time))]).await;
+        world.set("g", says(fact::NAME, "newer", time), &[("a", Facts::departed(at(time)))]).await;
+        world.set("g", Facts::default(), &[("c", member_since(time))]).await;
         world.chat.script("get_role_in_group", Script::always(Fault::None));
         assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}), "{millis_ago}");
         assert_eq!(world.members("g").await, ["b", "c"]);
         // A destruction of the same time is not undone either.
-        world.say("g", Facts { gone_at: Some(at(time)), ..Facts::default() }, &[]).await;
+        world.set("g", Facts { gone_at: Some(at(time)), ..Facts::default() }, &[]).await;
         assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
         assert!(world.table.group("g").await.is_none());
     }
@@ -705,8 +708,8 @@ async fn a_callback_that_arrives_while_chat_answers_wins() {
         let callback = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let time = now();
-            world.say("g", says(name::NAME, "newest", time), &[("a", Facts::left(at(time)))]).await;
-            world.say("g", Facts::default(), &[("leaver", member_since(time))]).await;
+            world.set("g", says(fact::NAME, "newest", time), &[("a", Facts::departed(at(time)))]).await;
+            world.set("g", Facts::default(), &[("leaver", member_since(time))]).await;
         };
         let (_, outcome) = tokio::join!(callback, world.call(json!({ "members": "all" })));
         outcome.report();
@@ -994,9 +997,9 @@ async fn what_an_earlier_life_left_behind_is_swept() {
     world.group("again", group(&["new"]));
     world.announce("again").await;
     let before = (ago(3600) - 500) * 1000;
-    world.say("again", Facts::default(), &[("old", Facts::left(at(before)))]).await;
-    world.say("destroyed", there(before), &[("old", member_since(before))]).await;
-    world.say("destroyed", Facts { gone_at: Some(at(before + 1)), ..Facts::default() }, &[]).await;
+    world.set("again", Facts::default(), &[("old", Facts::departed(at(before)))]).await;
+    world.set("destroyed", there(before), &[("old", member_since(before))]).await;
+    world.set("destroyed", Facts { gone_at: Some(at(before + 1)), ..Facts::default() }, &[]).await;
     let outcome = world.call(json!({ "dry_run": true, "members": "all" })).await;
     assert_eq!((outcome.drift(), world.items().await.len()), (json!({}), 5));
     assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
@@ -1038,7 +1041,7 @@ async fn a_question_that_is_refused_for_good_is_asked_in_halves() {
 async fn another_applications_groups_are_left_alone() {
     let world = World::start().await;
     let other = Event {
-        key: chat_groups::GroupKey { sdk_app_id: SDK_APP_ID + 1, group_id: "theirs".to_owned() },
+        key: chat_groups::event::GroupKey { sdk_app_id: SDK_APP_ID + 1, group_id: "theirs".to_owned() },
         group: there(ago(3600) * 1000),
         members: BTreeMap::new(),
     };
@@ -1247,20 +1250,20 @@ mod histories {
             }
             2 | 3 if group.owner.as_deref() != Some(&account) => {
                 group.members.remove(&account);
-                (Facts::default(), of_member(Facts::left(at(millis))))
+                (Facts::default(), of_member(Facts::departed(at(millis))))
             }
             4 => {
                 let value = (*rng.choice(["", "x", "y"].iter()).unwrap()).to_owned();
                 group.introduction.clone_from(&value);
-                (says(name::INTRODUCTION, &value, millis), Vec::new())
+                (says(fact::INTRODUCTION, &value, millis), Vec::new())
             }
             5 if group.members.contains_key(&account) => {
                 let role = (*rng.choice(["Admin", "Member"].iter()).unwrap()).to_owned();
                 let member = group.members.get_mut(&account).unwrap();
                 member.role.clone_from(&role);
                 member.name_card.clone_from(&role);
-                let mut facts = says(name::ROLE, &role, millis);
-                facts.say(name::NAME_CARD, Some(role), at(millis));
+                let mut facts = says(fact::ROLE, &role, millis);
+                facts.set(fact::NAME_CARD, Some(role), at(millis));
                 // The role of the owner is told by the group.
                 (
                     Facts::default(),
@@ -1273,10 +1276,10 @@ mod histories {
                 for account in old.into_iter().chain([account.clone()]) {
                     group.members.get_mut(&account).unwrap().role = "Member".to_owned();
                     if !is_room {
-                        members.push((account, says(name::ROLE, "Member", millis)));
+                        members.push((account, says(fact::ROLE, "Member", millis)));
                     }
                 }
-                (says(name::OWNER_ACCOUNT, &account, millis), members)
+                (says(fact::OWNER_ACCOUNT, &account, millis), members)
             }
             7 => {
                 model.remove(id);
@@ -1305,7 +1308,7 @@ mod histories {
         for (id, group, members) in &callbacks {
             let members: Vec<_> =
                 members.iter().map(|(account, facts)| (account.as_str(), facts.clone())).collect();
-            world.say(id, group.clone(), &members).await;
+            world.set(id, group.clone(), &members).await;
         }
         world.chat.groups(|chat| chat.groups = model);
         let outcome = world.call(json!({ "members": "all" })).await;

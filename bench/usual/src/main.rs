@@ -2,7 +2,11 @@
 
 use std::time::SystemTime;
 
-use chat_groups::{Behind, Queue, Store, Token, Unsigned, Verifier, Webhook, write};
+use chat_groups::callback::{Token, Unsigned, Verifier};
+use chat_groups::log::{write};
+use chat_groups::queue::{Queue};
+use chat_groups::store::{Store};
+use chat_groups::webhook::{Downstream, Webhook};
 use lambda_http::{Error, Request, run, service_fn, tracing};
 
 #[tokio::main]
@@ -14,7 +18,7 @@ async fn main() -> Result<(), Error> {
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), env("TABLE_NAME")?);
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), env("RETRY_QUEUE_URL")?);
-    let behind = Behind { retry_queue: Some(queue), ..Behind::default() };
+    let behind = Downstream { retry_queue: Some(queue), ..Downstream::default() };
     let webhook = &Webhook::new(env("SDK_APP_ID")?.parse()?, verifier, store, behind);
     run(service_fn(async move |request: Request| {
         let (response, record) = webhook.accept(&request, SystemTime::now()).await;

@@ -21,12 +21,12 @@ const SENT_MAX: usize = 500;
 /// The callbacks of this run. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Feed {
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<RosterCommand>>,
     /// The id of the newest arrival. Viewers read the rest from `kept`, so a slow one costs nothing.
     newest: watch::Sender<u64>,
 }
 
-struct Kept {
+struct RosterCommand {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
     next_id: u64,
@@ -43,7 +43,7 @@ impl Default for Feed {
         // Ids grow from one run to the next, so that a viewer who saw the last run misses nothing of this one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let next_id = u64::try_from(now).unwrap_or_default() * 1000;
-        let kept = Kept { arrivals: VecDeque::new(), bytes: 0, next_id };
+        let kept = RosterCommand { arrivals: VecDeque::new(), bytes: 0, next_id };
         Self { kept: Arc::new(Mutex::new(kept)), newest: watch::Sender::new(0) }
     }
 }
@@ -103,12 +103,12 @@ impl Feed {
         lines
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, RosterCommand> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl RosterCommand {
     fn push(&mut self, arrival: Arrival) {
         self.next_id += 1;
         self.bytes += arrival.body.len();

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chat_groups::causes;
+use chat_groups::log::error_chain;
 use serde::Serialize;
 use serde_json::json;
 
@@ -66,7 +66,10 @@ impl Trouble {
             ),
             "" => Self::new(
                 "unreachable",
-                format!("DynamoDB gave no answer: {}. Check the network and AWS_REGION.", causes(&error)),
+                format!(
+                    "DynamoDB gave no answer: {}. Check the network and AWS_REGION.",
+                    error_chain(&error)
+                ),
             ),
             code => Self::new("failed", format!("DynamoDB refused the request ({code}): {said}")),
         }

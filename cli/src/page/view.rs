@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chat_groups_testkit::reader::is_member;
+use chat_groups::store::Reader;
 use serde_json::{Value, json};
 
 pub(super) type Attributes = HashMap<String, AttributeValue>;
@@ -43,7 +43,7 @@ impl Tally {
         let complete = (pk != self.pk).then(|| std::mem::replace(self, Self::of(pk)));
         match &self.group {
             _ if text(&item, "sk") == Some(GROUP_SK) => self.group = Some(item),
-            Some(group) if is_member(&item, group) => self.members += 1,
+            Some(group) if Reader::is_member(&item, group) => self.members += 1,
             _ if is_member_item(&item) => self.others += 1,
             _ => {}
         }
@@ -126,7 +126,7 @@ fn state(group: &Attributes) -> &'static str {
     }
 }
 
-/// A member, or the mark of one who left this life of the group; `None` for what an earlier life left behind.
+/// A member, or the mark of one who left this life of the group; `None` for what an earlier life left downstream.
 fn member(item: &Attributes, group: &Attributes) -> Option<Value> {
     let since = time(item, "event_time")?;
     let left = time(item, "left_at");

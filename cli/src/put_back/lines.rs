@@ -37,7 +37,7 @@ fn collect(value: Value, lost: &mut Vec<Lost>) -> Result<(), serde_json::Error> 
         Value::Array(values) => values.into_iter().try_for_each(|value| collect(value, lost)),
         Value::String(line) => collect(serde_json::from_str(&line)?, lost),
         Value::Object(mut line) if line.get("outcome").is_some_and(|outcome| outcome == "lost") => {
-            // A list where both the table and the receiver behind are owed it.
+            // A list where both the table and the downstream receiver are owed it.
             let events = match line.remove("event").unwrap_or_default() {
                 Value::Array(events) => events,
                 event => vec![event],

@@ -5,10 +5,12 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::Client as Table;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, GROUP_SK, GroupKey, Kept, partition_key, text_of, to_millis};
+use chat_groups::callback::RosterCommand;
+use chat_groups::event::{Attributes, GroupKey};
+use chat_groups::store::{GROUP_SK, Group, Reader, partition_key, text_of};
+use chat_groups::time::to_millis;
 use chat_groups_testkit::life::{Step, life};
 use chat_groups_testkit::model::{seen, view};
-use chat_groups_testkit::reader::{Group, Reader};
 use chat_groups_testkit::samples::{SAMPLE, Signer};
 use chat_groups_testkit::table as database;
 use http_body_util::{BodyExt, Full};
@@ -54,7 +56,7 @@ impl Stage {
     pub async fn sample(&self) -> Result<(), Box<dyn Error>> {
         let key = self.key(SAMPLE_GROUP);
         let was_there = self.has(&key).await?;
-        let target = self.target(Kept::AfterCreateGroup.name());
+        let target = self.target(RosterCommand::AfterCreateGroup.name());
         println!("\nThe vendor's sample, signed as Chat would sign it:\n\nPOST {target}\n\n{SAMPLE}");
         let answer = post(&target, SAMPLE).await?;
         println!("\nThe answer:\n\n{}\n{}\n\nThe items in the table:", answer.status, answer.text);

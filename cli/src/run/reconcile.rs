@@ -4,12 +4,13 @@ use std::env::VarError;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-use chat_groups::{
-    Environment, GroupKey, Note, Reconcile, ReconcileRequest, ReconcileSettings, TimeLimit, rfc3339,
-};
+use chat_groups::config::{Environment, ReconcileSettings};
+use chat_groups::event::GroupKey;
+use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, TimeLimit};
+use chat_groups::store::Reader;
+use chat_groups::time::rfc3339;
 use chat_groups_testkit::chat::{Application, Chat, Group};
 use chat_groups_testkit::model::seen;
-use chat_groups_testkit::reader::Reader;
 use serde_json::json;
 
 use crate::show;

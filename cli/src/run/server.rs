@@ -1,4 +1,4 @@
-//! The receiver behind a plain HTTP server: the same handler code as in Lambda.
+//! The downstream receiver a plain HTTP server: the same handler code as in Lambda.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,7 +7,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use chat_groups::{BODY_MAX_BYTES, Record, Webhook};
+use chat_groups::BODY_MAX_BYTES;
+use chat_groups::log::Record;
+use chat_groups::webhook::Webhook;
 use lambda_http::http::StatusCode;
 use tokio::net::TcpListener;
 

@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::show;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::{Attributes, Aws, AwsSettings, GroupKey, Timeouts, partition_key};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::event::{Attributes, GroupKey};
+use chat_groups::store::Reader;
+use chat_groups::store::partition_key;
 use chat_groups_testkit::life::Step;
 use chat_groups_testkit::model::{seen, view};
-use chat_groups_testkit::reader::Reader;
-
-use crate::show;
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
 
@@ -24,7 +25,8 @@ pub struct Table {
 impl Table {
     /// Access with the operator's own credentials.
     pub fn new(name: String, sdk_app_id: u64, group_id: String) -> Result<Self, Box<dyn Error>> {
-        let client = Aws::new(AwsSettings::from_env(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
+        let client =
+            Aws::new(chat_groups::config::aws_settings(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
         Ok(Self { client, name, key: GroupKey { sdk_app_id, group_id } })
     }
 

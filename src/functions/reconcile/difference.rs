@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::chat::{GroupInfo, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, name, normal_role};
+use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, fact, normal_role};
 use crate::store::is_member;
 use crate::time::EventTime;
 
@@ -22,7 +22,7 @@ const SAME_CREATION: Duration = Duration::from_secs(60);
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// The moment that an answer speaks of.
-pub fn said_at(asked_at: SystemTime) -> EventTime {
+pub fn as_of(asked_at: SystemTime) -> EventTime {
     EventTime::from(asked_at.checked_sub(MARGIN).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
@@ -55,7 +55,7 @@ pub enum Unusable {
 
 impl Life {
     /// Compares CreateTime with what is known of the group.
-    pub fn of(info: &GroupInfo, said_at: EventTime, known: &Facts) -> Result<Self, Unusable> {
+    pub fn of(info: &GroupInfo, as_of: EventTime, known: &Facts) -> Result<Self, Unusable> {
         let created_at = info.create_time.filter(|seconds| *seconds > 0);
         let created_at = created_at.map(|seconds| EventTime::from_millis(seconds.saturating_mul(1000)));
         if let (Some(event_time), None) = (known.event_time, known.gone_at)
@@ -63,19 +63,19 @@ impl Life {
         {
             return Ok(Self::Known);
         }
-        if known.gone_at >= Some(said_at) {
+        if known.gone_at >= Some(as_of) {
             return Ok(Self::Over);
         }
-        let created_at = created_at.filter(|time| *time <= later(said_at, MARGIN + MAX_AHEAD));
+        let created_at = created_at.filter(|time| *time <= later(as_of, MARGIN + MAX_AHEAD));
         let created_at = created_at.ok_or(Unusable::CreateTime)?;
         Ok(Self::New(known.gone_at.map_or(created_at, |gone_at| created_at.max(gone_at.next()))))
     }
 
     /// When what Chat says of this life counts as said: not before it began.
-    fn since(self, said_at: EventTime) -> EventTime {
+    fn since(self, as_of: EventTime) -> EventTime {
         match self {
-            Self::New(created_at) => said_at.max(created_at),
-            Self::Known | Self::Over => said_at,
+            Self::New(created_at) => as_of.max(created_at),
+            Self::Known | Self::Over => as_of,
         }
     }
 }
@@ -86,19 +86,19 @@ fn later(time: EventTime, by: Duration) -> EventTime {
 }
 
 /// What is to be said of the group itself.
-pub fn of_group(info: &GroupInfo, said_at: EventTime, life: Life, known: &Facts) -> Facts {
-    let time = life.since(said_at);
+pub fn of_group(info: &GroupInfo, as_of: EventTime, life: Life, known: &Facts) -> Facts {
+    let time = life.since(as_of);
     let mut said = match life {
         // How it was created is not known: the details of an earlier life don't stay.
-        Life::New(created_at) => Facts::there(created_at, Attributes::new()),
+        Life::New(created_at) => Facts::present(created_at, Attributes::new()),
         Life::Known => Facts::default(),
         Life::Over => return Facts::default(),
     };
     let is_new = matches!(life, Life::New(_));
-    for (name, value) in info.values.iter().filter(|(name, _)| is_new || *name != name::TYPE) {
+    for (name, value) in info.values.iter().filter(|(name, _)| is_new || *name != fact::TYPE) {
         if (is_new && !value.is_empty()) || differs(known, name, value) {
-            let is_value = name != name::OWNER_ACCOUNT || !value.is_empty();
-            said.say(name.clone(), is_value.then(|| value.clone()), time);
+            let is_value = name != fact::OWNER_ACCOUNT || !value.is_empty();
+            said.set(name.clone(), is_value.then(|| value.clone()), time);
         }
     }
     said
@@ -112,7 +112,7 @@ fn differs(known: &Facts, name: &str, value: &str) -> bool {
 /// confirmed.
 pub fn of_members(
     roster: &Roster,
-    said_at: EventTime,
+    as_of: EventTime,
     (life, group): (Life, &Facts),
     known: &BTreeMap<String, Facts>,
 ) -> Result<(BTreeMap<String, Facts>, Vec<String>), Unusable> {
@@ -122,20 +122,20 @@ pub fn of_members(
     if roster.members.keys().any(|account| account.len() > ACCOUNT_MAX_BYTES) {
         return Err(Unusable::Account);
     }
-    let time = life.since(said_at);
+    let time = life.since(as_of);
     let none = Facts::default();
     let said = roster.members.iter().map(|(account, member)| {
         let known = known.get(account).unwrap_or(&none);
         let is_new = !is_member(known, group);
-        let mut said = if is_new { Facts::there(time, Attributes::new()) } else { Facts::default() };
+        let mut said = if is_new { Facts::present(time, Attributes::new()) } else { Facts::default() };
         let role = member.role.clone().map(normal_role).filter(|role| !role.is_empty());
-        for (name, value) in [(name::ROLE, role), (name::NAME_CARD, Some(member.name_card.clone()))] {
+        for (name, value) in [(fact::ROLE, role), (fact::NAME_CARD, Some(member.name_card.clone()))] {
             let is_told = |value: &String| match is_new {
                 true => !value.is_empty(),
                 false => differs(known, name, value),
             };
             if let Some(value) = value.filter(is_told) {
-                said.say(name, Some(value), time);
+                said.set(name, Some(value), time);
             }
         }
         (account.clone(), said)
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn there(event_time: u64) -> Facts {
-        Facts::there(at(event_time), Attributes::new())
+        Facts::present(at(event_time), Attributes::new())
     }
 
     fn text(value: &str) -> Option<String> {
@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_said_five_seconds_before_its_question() {
-        assert_eq!(said_at(crate::time::from_millis(12_345)), at(7_345));
-        assert_eq!(said_at(SystemTime::UNIX_EPOCH), at(0));
+        assert_eq!(as_of(crate::time::from_millis(12_345)), at(7_345));
+        assert_eq!(as_of(SystemTime::UNIX_EPOCH), at(0));
     }
 
     #[test]
@@ -218,48 +218,48 @@ mod tests {
     #[test]
     fn absent_equals_empty_and_the_type_is_not_compared() {
         let mut known = there(1);
-        known.say(name::NAME, text("a"), at(1));
-        known.say(name::OWNER_ACCOUNT, text("o"), at(1));
-        known.say(name::TYPE, text("Work"), at(1));
-        known.say("user_defined.not named", text("stays"), at(1));
+        known.set(fact::NAME, text("a"), at(1));
+        known.set(fact::OWNER_ACCOUNT, text("o"), at(1));
+        known.set(fact::TYPE, text("Work"), at(1));
+        known.set("user_defined.not named", text("stays"), at(1));
         let same = [
-            (name::NAME, "a"),
-            (name::INTRODUCTION, ""),
-            (name::OWNER_ACCOUNT, "o"),
-            (name::TYPE, "Public"),
+            (fact::NAME, "a"),
+            (fact::INTRODUCTION, ""),
+            (fact::OWNER_ACCOUNT, "o"),
+            (fact::TYPE, "Public"),
             ("user_defined.k", ""),
         ];
         assert!(of_group(&info(&same, None), at(9), Life::Known, &known).is_empty());
         let other = [
-            (name::NAME, ""),
-            (name::NOTIFICATION, "n"),
-            (name::OWNER_ACCOUNT, ""),
-            (name::TYPE, "Public"),
+            (fact::NAME, ""),
+            (fact::NOTIFICATION, "n"),
+            (fact::OWNER_ACCOUNT, ""),
+            (fact::TYPE, "Public"),
             ("user_defined.k", "v"),
         ];
         let mut expected = Facts::default();
-        expected.say(name::NAME, text(""), at(9));
-        expected.say(name::NOTIFICATION, text("n"), at(9));
-        expected.say(name::OWNER_ACCOUNT, None, at(9));
-        expected.say("user_defined.k", text("v"), at(9));
+        expected.set(fact::NAME, text(""), at(9));
+        expected.set(fact::NOTIFICATION, text("n"), at(9));
+        expected.set(fact::OWNER_ACCOUNT, None, at(9));
+        expected.set("user_defined.k", text("v"), at(9));
         assert_eq!(of_group(&info(&other, None), at(9), Life::Known, &known), expected);
     }
 
     #[test]
     fn a_new_life_says_all_that_there_is_and_what_is_there_no_more() {
         let mut known = Facts::default();
-        known.say(name::INTRODUCTION, text("later than the creation"), at(8));
+        known.set(fact::INTRODUCTION, text("later than the creation"), at(8));
         let values =
-            [(name::TYPE, "Work"), (name::NAME, "a"), (name::INTRODUCTION, ""), (name::FACE_URL, "")];
+            [(fact::TYPE, "Work"), (fact::NAME, "a"), (fact::INTRODUCTION, ""), (fact::FACE_URL, "")];
         let info = info(&values, Some(1));
-        let mut expected = Facts::there(at(5), Attributes::new());
-        expected.say(name::TYPE, text("Work"), at(9));
-        expected.say(name::NAME, text("a"), at(9));
-        expected.say(name::INTRODUCTION, text(""), at(9));
+        let mut expected = Facts::present(at(5), Attributes::new());
+        expected.set(fact::TYPE, text("Work"), at(9));
+        expected.set(fact::NAME, text("a"), at(9));
+        expected.set(fact::INTRODUCTION, text(""), at(9));
         assert_eq!(of_group(&info, at(9), Life::New(at(5)), &known), expected);
         // Nothing is said before the life began.
         let said = of_group(&info, at(3), Life::New(at(5)), &Facts::default());
-        assert_eq!(said.fact(name::NAME).map(|fact| fact.time), Some(at(5)));
+        assert_eq!(said.fact(fact::NAME).map(|fact| fact.time), Some(at(5)));
     }
 
     fn member(role: &str, name_card: &str) -> Member {
@@ -274,20 +274,20 @@ mod tests {
 
     fn joined(time: u64, role: &str) -> Facts {
         let mut facts = there(time);
-        facts.say(name::ROLE, text(role), at(time));
+        facts.set(fact::ROLE, text(role), at(time));
         facts
     }
 
     #[test]
     fn members_are_compared_by_membership_role_and_name_card() {
         let mut carded = joined(3, "Admin");
-        carded.say(name::NAME_CARD, text("card"), at(3));
+        carded.set(fact::NAME_CARD, text("card"), at(3));
         let known = BTreeMap::from([
             ("same".to_owned(), joined(3, "Member")),
             ("bare".to_owned(), there(3)),
             ("raised".to_owned(), joined(3, "Member")),
             ("carded".to_owned(), carded),
-            ("left".to_owned(), Facts::left(at(4))),
+            ("left".to_owned(), Facts::departed(at(4))),
             ("earlier".to_owned(), joined(1, "Admin")),
             ("absent".to_owned(), joined(3, "Member")),
             ("absent, of an earlier life".to_owned(), joined(1, "Member")),
@@ -304,12 +304,12 @@ mod tests {
         ]);
         let (said, absent) = of_members(&listed, at(9), (Life::Known, &there(2)), &known).unwrap_or_default();
         let mut raised = Facts::default();
-        raised.say(name::ROLE, text("Admin"), at(9));
-        raised.say(name::NAME_CARD, text("card"), at(9));
+        raised.set(fact::ROLE, text("Admin"), at(9));
+        raised.set(fact::NAME_CARD, text("card"), at(9));
         let mut new = there(9);
-        new.say(name::NAME_CARD, text("card"), at(9));
+        new.set(fact::NAME_CARD, text("card"), at(9));
         let mut bare = Facts::default();
-        bare.say(name::NAME_CARD, text(""), at(9));
+        bare.set(fact::NAME_CARD, text(""), at(9));
         let expected = [
             ("raised", raised),
             ("carded", bare),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 
-use super::difference::{Life, Unusable, of_group, of_members, said_at};
+use super::difference::{Life, Unusable, as_of, of_group, of_members};
 use super::pass::{PARALLEL_GROUPS, Pass, State};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
-use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, name};
+use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, fact};
 use crate::store::{Effect, Known, Listed, StoreError};
 use crate::time::EventTime;
 
@@ -24,10 +24,10 @@ impl Pass<'_> {
         let ids: Vec<&str> = groups.iter().map(Listed::group_id).collect();
         let custom = self.custom_fields(&groups);
         let infos = self.reconcile.chat.group_infos(&ids, custom.as_ref(), self.time.end).await?;
-        let (said_at, mut infos) = (said_at(infos.asked_at), infos.value);
+        let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
         let work = groups.into_iter().filter_map(|group| {
             let info = infos.remove(&group.key.group_id)?;
-            Some(self.check_group(group, info, said_at))
+            Some(self.check_group(group, info, as_of))
         });
         let work: Vec<_> = work.collect();
         self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await
@@ -37,7 +37,7 @@ impl Pass<'_> {
     /// none has shown any.
     fn custom_fields(&self, groups: &[Listed]) -> Option<BTreeSet<String>> {
         let names = groups.iter().flat_map(|group| group.facts.values.keys());
-        let names = names.filter_map(|name| name.strip_prefix(name::USER_DEFINED)).map(str::to_owned);
+        let names = names.filter_map(|name| name.strip_prefix(fact::USER_DEFINED)).map(str::to_owned);
         let known = self.with(|state| {
             state.custom_fields.extend(names);
             state.custom_fields.clone()
@@ -50,11 +50,11 @@ impl Pass<'_> {
         &self,
         group: Listed,
         info: Result<GroupInfo, ChatError>,
-        said_at: EventTime,
+        as_of: EventTime,
     ) -> Result<(), ReconcileError> {
         let group_id = group.key.group_id.clone();
         match info {
-            Ok(info) => match self.compare(group, &info, said_at).await {
+            Ok(info) => match self.compare(group, &info, as_of).await {
                 Ok(()) => self.checked(),
                 Err(error) if error.is_of_group() && !self.is_cut_off(&error) => self.skip(&group_id, &error),
                 Err(error) => return Err(error),
@@ -65,7 +65,7 @@ impl Pass<'_> {
                     self.with(|State { place, .. }| {
                         // Where all are destroyed, they are soon: the place has room for so many more.
                         let is_counted = place.is_full() && !allow_destroy;
-                        place.note_gone(group_id, said_at, is_counted);
+                        place.note_gone(group_id, as_of, is_counted);
                     });
                 }
                 self.checked();
@@ -76,17 +76,12 @@ impl Pass<'_> {
     }
 
     /// Looks closer at a group that is new, differs or has its turn.
-    async fn compare(
-        &self,
-        group: Listed,
-        info: &GroupInfo,
-        said_at: EventTime,
-    ) -> Result<(), ReconcileError> {
+    async fn compare(&self, group: Listed, info: &GroupInfo, as_of: EventTime) -> Result<(), ReconcileError> {
         let Listed { key, facts } = group;
-        let life = Life::of(info, said_at, &facts)?;
+        let life = Life::of(info, as_of, &facts)?;
         let has_members = info.group_type() != AV_CHAT_ROOM;
         let is_turn = self.with(|state| state.place.is_turn_of(&key.group_id));
-        let is_same = of_group(info, said_at, life, &facts).is_empty();
+        let is_same = of_group(info, as_of, life, &facts).is_empty();
         if life == Life::Over || (is_same && !(has_members && is_turn)) {
             return Ok(());
         }
@@ -95,7 +90,7 @@ impl Pass<'_> {
         self.begin()?;
         let roster = if has_members { Some(self.list(&key, info, life).await?) } else { None };
         let known = self.reconcile.store.known(&key, self.deadline(members)).await?;
-        let (mut event, absent) = difference(key, (info, said_at), roster, &known)?;
+        let (mut event, absent) = difference(key, (info, as_of), roster, &known)?;
         let (left, error) = self.left(&event.key, &absent).await;
         event.members.extend(left);
         self.write(event, &known).await?;
@@ -132,11 +127,11 @@ impl Pass<'_> {
             Ok(roles) => roles,
             Err(error) => return (BTreeMap::new(), Some(error)),
         };
-        let time = said_at(roles.asked_at);
+        let time = as_of(roles.asked_at);
         let (mut left, mut error) = (BTreeMap::new(), None);
         for (account, role) in roles.value {
             match role {
-                Ok(role) if role == NOT_MEMBER => drop(left.insert(account, Facts::left(time))),
+                Ok(role) if role == NOT_MEMBER => drop(left.insert(account, Facts::departed(time))),
                 Ok(_) => {}
                 Err(unsaid) => error = Some(unsaid),
             }
@@ -167,17 +162,17 @@ impl Pass<'_> {
 /// What differs from the items as they are by now, and the members that Chat did not list.
 fn difference(
     key: GroupKey,
-    (info, said_at): (&GroupInfo, EventTime),
+    (info, as_of): (&GroupInfo, EventTime),
     roster: Option<Answer<Roster>>,
     known: &Known,
 ) -> Result<(Event, Vec<String>), Unusable> {
     let known_group = known.group();
-    let life = Life::of(info, said_at, &known_group)?;
-    let group = of_group(info, said_at, life, &known_group);
+    let life = Life::of(info, as_of, &known_group)?;
+    let group = of_group(info, as_of, life, &known_group);
     let (members, absent) = match roster.filter(|_| life != Life::Over) {
         Some(Answer { asked_at, value: roster }) => {
             let after = known.group_after(&group);
-            of_members(&roster, super::difference::said_at(asked_at), (life, &after), &known.members())?
+            of_members(&roster, super::difference::as_of(asked_at), (life, &after), &known.members())?
         }
         None => Default::default(),
     };

@@ -13,7 +13,7 @@ use super::place::{Place, Stage};
 use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report, TimeLimit};
 use crate::chat::{Class, GROUPS_MAX};
 use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
-use crate::log::causes;
+use crate::log::error_chain;
 use crate::store::{Listed, Position, StoreError, chunks, position};
 
 /// How many groups are one piece of work: as many as one read of the table, or two questions to Chat, can hold.
@@ -26,7 +26,7 @@ pub(super) const PARALLEL_GROUPS: usize = 16;
 /// How many members are in memory at once, at some 2.5 KB each, save for a group that has more.
 const MEMBERS_MAX: u32 = 20_000;
 
-/// How many members a destroyed group may have left behind, for a guess.
+/// How many members a destroyed group may have left downstream, for a guess.
 pub(super) const LEFTOVERS: u64 = 2_500;
 
 /// How long the table may take for one event, and how much longer for each of its members: a partition takes a thousand
@@ -159,7 +159,7 @@ impl<'a> Pass<'a> {
         Ok((last, count))
     }
 
-    /// Removes what destroyed groups have left behind: their own marks go by TTL, the items of their members don't.
+    /// Removes what destroyed groups have left downstream: their own marks go by TTL, the items of their members don't.
     async fn sweep(&self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
         let sweep = async |group: Listed| {
             let _room = self.room(LEFTOVERS).await;
@@ -245,7 +245,7 @@ impl<'a> Pass<'a> {
             state.report.skipped
         });
         if skipped <= SKIPPED_MAX_LINES {
-            (self.observer)(&Note::Skipped { group_id, error: &causes(error) });
+            (self.observer)(&Note::Skipped { group_id, error: &error_chain(error) });
         }
     }
 

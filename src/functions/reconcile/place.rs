@@ -89,11 +89,11 @@ impl Place {
     }
 
     /// Remembers that Chat called a group gone, or counts it.
-    pub fn note_gone(&mut self, group_id: String, said_at: EventTime, is_counted: bool) {
+    pub fn note_gone(&mut self, group_id: String, as_of: EventTime, is_counted: bool) {
         if is_counted {
             self.more_gone += 1;
         } else {
-            self.gone.entry(group_id).or_insert(said_at.as_millis());
+            self.gone.entry(group_id).or_insert(as_of.as_millis());
             self.gone_at = to_millis(SystemTime::now());
         }
     }

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::ReconcileError;
-use crate::event::{Event, Name};
-use crate::log::causes;
+use crate::event::{Event, FactName};
+use crate::log::error_chain;
 use crate::time::rfc3339;
 
 /// The answer: what one call has done. A dry run counts what it would have done.
@@ -70,7 +70,7 @@ pub struct Correction {
     /// What happened to the group.
     pub change: Change,
     /// The names of the fields that differed.
-    pub fields: Vec<Name>,
+    pub fields: Vec<FactName>,
     /// The accounts that the table lacked; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_added: Vec<String>,
@@ -164,7 +164,7 @@ impl Reconciled {
         content["named"] = json!(self.named);
         content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
         if let Some(error) = &self.error {
-            content["error"] = json!(causes(error));
+            content["error"] = json!(error_chain(error));
         }
         let outcome = if self.error.is_some() { ("ERROR", "failed") } else { ("INFO", "reconciled") };
         line(now, outcome, content)

@@ -8,10 +8,10 @@ use crate::event::GROUP_ID_MAX_BYTES;
 /// What a call asks for; by default, to go on with all groups.
 ///
 /// ```
-/// # use chat_groups::ReconcileRequest;
+/// # use chat_groups::reconcile::ReconcileRequest;
 /// let request = ReconcileRequest::parse(&serde_json::json!({ "group_ids": ["@TGS#1"], "dry_run": true }))?;
 /// assert!(request.dry_run && request.group_ids == Some(vec!["@TGS#1".to_owned()]));
-/// # Ok::<(), chat_groups::RequestError>(())
+/// # Ok::<(), chat_groups::reconcile::RequestError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReconcileRequest {

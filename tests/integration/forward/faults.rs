@@ -1,4 +1,4 @@
-//! The fault table: whatever the receiver behind, the table and the queues do, for each kind of callback.
+//! The fault table: whatever the downstream receiver, the table and the queues do, for each kind of callback.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -14,15 +14,15 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-use super::behind::{HANDED_THROUGH, Kind, PATH, Setting};
+use super::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
 use super::{Answer, OURS, ask, finish, later, verify, willing, without};
 use crate::faults::{Broken, FINE, always};
 use crate::proxy::Fault;
 use crate::receiver::{Received, Receiver, Reply};
 
-/// How the receiver behind is reached, and what it does.
+/// How the downstream receiver is reached, and what it does.
 #[derive(Clone)]
-enum Behind {
+enum Downstream {
     Http(Reply),
     /// With a certificate of an authority that is set.
     Tls(Reply),
@@ -32,7 +32,7 @@ enum Behind {
     Broken(Broken),
 }
 
-/// Whether the receiver behind takes a callback, for each kind: `ok` is answered by us, `handed` is its answer handed
+/// Whether the downstream receiver takes a callback, for each kind: `ok` is answered by us, `handed` is its answer handed
 /// through.
 type Expected = [&'static str; 3];
 
@@ -127,7 +127,7 @@ async fn serve_http2(receiver: &Receiver, stream: tokio_rustls::server::TlsStrea
     }
 }
 
-impl Behind {
+impl Downstream {
     /// Starts it; what has to live as long as it comes with it.
     async fn start(self) -> (Receiver, Vec<TcpStream>) {
         match self {
@@ -154,7 +154,7 @@ impl Behind {
 #[derive(Clone)]
 struct Case {
     name: &'static str,
-    behind: Behind,
+    downstream: Downstream,
     expected: Expected,
     table: Broken,
     table_is_fine: bool,
@@ -163,24 +163,25 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, behind: Behind, expected: Expected) -> Self {
+    fn new(name: &'static str, downstream: Downstream, expected: Expected) -> Self {
         let (table, queue) = (FINE, FINE);
-        Self { name, behind, expected, table, table_is_fine: true, queue, queue_is_fine: true }
+        Self { name, downstream, expected, table, table_is_fine: true, queue, queue_is_fine: true }
     }
 
     fn http(name: &'static str, reply: Reply, expected: Expected) -> Self {
-        Self::new(name, Behind::Http(reply), expected)
+        Self::new(name, Downstream::Http(reply), expected)
     }
 
     fn tls(name: &'static str, reply: Reply, expected: Expected) -> Self {
-        Self::new(name, Behind::Tls(reply), expected)
+        Self::new(name, Downstream::Tls(reply), expected)
     }
 
     /// Runs the case for a callback of one kind and returns its row.
     async fn run(self, kind: Kind) -> String {
         let _turn = TURNS.acquire().await.unwrap();
-        let (bundle, is_reached) = (self.behind.bundle(), !matches!(self.behind, Behind::Broken(_)));
-        let (receiver, _kept) = self.behind.start().await;
+        let (bundle, is_reached) =
+            (self.downstream.bundle(), !matches!(self.downstream, Downstream::Broken(_)));
+        let (receiver, _kept) = self.downstream.start().await;
         let setting = Setting::start(receiver).await;
         let (table_url, _kept) = self.table.before(&setting.table.url).await;
         let (queue_url, _kept) = self.queue.before(&setting.queues.url).await;
@@ -201,7 +202,7 @@ impl Case {
         );
         let taken = self.expected[kind as usize];
         let owed: Vec<&str> = match kind {
-            Kind::Kept => [("retry", !self.table_is_fine), ("forward", taken == "no")]
+            Kind::Roster => [("retry", !self.table_is_fine), ("forward", taken == "no")]
                 .into_iter()
                 .filter_map(|(queue, is_owed)| is_owed.then_some(queue))
                 .collect(),
@@ -209,7 +210,7 @@ impl Case {
             Kind::Other | Kind::Decision => vec![],
         };
         check_answer(&answer, kind, taken, (&owed, self.queue_is_fine), &row);
-        let received = setting.behind.take();
+        let received = setting.downstream.take();
         check_received(&received, kind, (taken, is_reached), &row);
         if self.queue_is_fine {
             finish_late(&setting, kind, &owed, &row).await;
@@ -222,13 +223,13 @@ fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine):
     let (outcome, error_code) = match kind {
         Kind::Decision if taken == "no" => ("undecided", 120_008),
         _ if !owed.is_empty() && !queue_is_fine => ("lost", 120_007),
-        Kind::Kept if owed.contains(&"retry") => ("queued", 0),
-        Kind::Kept => ("stored", 0),
+        Kind::Roster if owed.contains(&"retry") => ("queued", 0),
+        Kind::Roster => ("stored", 0),
         Kind::Other if taken == "no" => ("queued", 0),
         Kind::Other | Kind::Decision => ("forwarded", 0),
     };
     let forward = match (taken, kind) {
-        ("no", Kind::Kept | Kind::Other) if queue_is_fine => "queued",
+        ("no", Kind::Roster | Kind::Other) if queue_is_fine => "queued",
         ("no", _) => "failed",
         _ => "ok",
     };
@@ -238,7 +239,7 @@ fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine):
         "{row}"
     );
     assert_eq!(answer.status, if error_code == 0 { 200 } else { 503 }, "{row}");
-    if (kind, taken) == (Kind::Kept, "ok") && row.contains("body") {
+    if (kind, taken) == (Kind::Roster, "ok") && row.contains("body") {
         // Its answer is ours: the receiver's body is not waited for.
         assert!(answer.took < Duration::from_millis(700), "{row}: {:?}", answer.took);
     }
@@ -256,12 +257,12 @@ fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine):
             owed.iter().map(|queue| if *queue == "retry" { "table" } else { "forward" }).collect();
         assert_eq!(pending, expected, "{row}");
         for message in messages {
-            assert_eq!(message.get("body").is_some(), kind == Kind::Kept, "{row}");
+            assert_eq!(message.get("body").is_some(), kind == Kind::Roster, "{row}");
         }
     }
 }
 
-/// What reaches the receiver behind is what came, to the byte, and once.
+/// What reaches the downstream receiver is what came, to the byte, and once.
 fn check_received(received: &[Received], kind: Kind, (taken, is_reached): (&str, bool), row: &str) {
     assert!(received.len() <= 1, "{row}: {received:?}");
     assert!(is_reached || received.is_empty());
@@ -281,15 +282,15 @@ async fn finish_late(setting: &Setting, kind: Kind, owed: &[&str], row: &str) {
     queued.dedup_by_key(|message| message.queue.clone());
     let queues: Vec<&str> = queued.iter().map(|message| message.queue.as_str()).collect();
     assert_eq!(queues, owed, "{row}");
-    let behind = willing().await;
-    let redrive = setting.table.redrive_with(&[("FORWARD_URL", &behind.url)]);
+    let downstream = willing().await;
+    let redrive = setting.table.redrive_with(&[("FORWARD_URL", &downstream.url)]);
     for message in &queued {
         let (result, _) = finish(&redrive, &message.text).await;
         let is_forward = message.queue == "forward";
         // The table may have taken it too late to say so.
         let outcomes: &[&str] = if is_forward { &["forwarded"] } else { &["stored", "duplicate"] };
         assert!(result.is_ok_and(|outcome| outcomes.contains(&outcome)), "{row}");
-        let received = behind.take();
+        let received = downstream.take();
         assert_eq!(received.len(), usize::from(is_forward), "{row}");
         if let [received] = received.as_slice() {
             assert!(verify(received.query(), later()).is_some(), "{row}");
@@ -298,7 +299,7 @@ async fn finish_late(setting: &Setting, kind: Kind, owed: &[&str], row: &str) {
             assert_eq!(received.body, kind.body().into_bytes());
         }
     }
-    assert_eq!(setting.table.items().await.len(), if kind == Kind::Kept { 3 } else { 0 }, "{row}");
+    assert_eq!(setting.table.items().await.len(), if kind == Kind::Roster { 3 } else { 0 }, "{row}");
 }
 
 /// Runs each case for each kind of callback and prints the rows.
@@ -324,16 +325,16 @@ async fn a_receiver_that_is_slow_or_silent_costs_no_event_and_no_time() {
     let json = || Reply::answer(200, HANDED_THROUGH);
     let half = head("content-length: 9") + "{";
     run(
-        "The receiver behind is slow or silent",
+        "The downstream receiver is slow or silent",
         vec![
             Case::http("answers at once", json(), HANDED),
             Case::http("slow by 0.3 s", json().after(300), HANDED),
             Case::http("slow by 0.8 s", json().after(800), HANDED),
             Case::http("slow by 1.15 s", json().after(1150), ["no", "no", "handed"]),
             Case::http("slow by 2.5 s", json().after(2500), NOT_TAKEN),
-            Case::new("refuses connections", Behind::Broken(Broken::Refused), NOT_TAKEN),
-            Case::new("hangs in connect", Behind::Broken(Broken::ConnectHangs), NOT_TAKEN),
-            Case::new("hangs in TLS", Behind::Broken(Broken::TlsHangs), NOT_TAKEN),
+            Case::new("refuses connections", Downstream::Broken(Broken::Refused), NOT_TAKEN),
+            Case::new("hangs in connect", Downstream::Broken(Broken::ConnectHangs), NOT_TAKEN),
+            Case::new("hangs in TLS", Downstream::Broken(Broken::TlsHangs), NOT_TAKEN),
             Case::http("hangs before the headers", Reply::silence(), NOT_TAKEN),
             Case::http("hangs in the headers", Reply::raw("HTTP/1.1 200 OK\r\nx: ").and_hang(), NOT_TAKEN),
             Case::http("hangs in the body", Reply::raw(&half).and_hang(), TAKEN),
@@ -363,7 +364,7 @@ async fn a_receiver_that_breaks_off_or_overflows_costs_no_event_and_no_memory() 
     let cut = head("content-length: 9") + "{";
     let no_pause = Duration::ZERO;
     run(
-        "The receiver behind breaks off or overflows",
+        "The downstream receiver breaks off or overflows",
         vec![
             Case::http("resets before the request", Reply::reset_unread(), NOT_TAKEN),
             Case::http("resets after the request", Reply::raw("").and_reset(), NOT_TAKEN),
@@ -395,7 +396,7 @@ async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_hand
     let early = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}{HANDED_THROUGH}", head("connection: close"));
     let case = |name, status, body: &str, expected| Case::http(name, Reply::answer(status, body), expected);
     run(
-        "The receiver behind answers otherwise",
+        "The downstream receiver answers otherwise",
         vec![
             case("200 without a body", 200, "", TAKEN),
             case("200 with no JSON", 200, "<html>It works!</html>", TAKEN),
@@ -422,11 +423,11 @@ async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_hand
 async fn over_tls_the_receiver_is_trusted_by_the_roots_that_are_set_and_breaks_no_other_way() {
     let json = || Reply::answer(200, HANDED_THROUGH);
     run(
-        "The receiver behind speaks TLS",
+        "The downstream receiver speaks TLS",
         vec![
             Case::tls("TLS: answers at once", json(), HANDED),
-            Case::new("TLS: HTTP/2", Behind::Http2, HANDED),
-            Case::new("TLS: an unknown authority", Behind::Unknown(json()), NOT_TAKEN),
+            Case::new("TLS: HTTP/2", Downstream::Http2, HANDED),
+            Case::new("TLS: an unknown authority", Downstream::Unknown(json()), NOT_TAKEN),
             Case::tls("TLS: slow by 2.5 s", json().after(2500), NOT_TAKEN),
             Case::tls("TLS: hangs before the headers", Reply::silence(), NOT_TAKEN),
             Case::tls("TLS: resets after the request", Reply::raw("").and_reset(), NOT_TAKEN),
@@ -443,13 +444,13 @@ async fn with_all_of_them_broken_the_answer_still_leaves_in_time_and_the_log_has
     let denies = || always(Fault::error("AccessDeniedException"));
     let slow = always(Fault::Delay(Duration::from_millis(300)));
     let answers = Reply::answer(200, HANDED_THROUGH);
-    let silent = || Behind::Http(Reply::silence());
-    let refused = || Behind::Broken(Broken::Refused);
+    let silent = || Downstream::Http(Reply::silence());
+    let refused = || Downstream::Broken(Broken::Refused);
     let table = |case: Case, table| Case { table, table_is_fine: false, ..case };
     let queue = |case: Case, queue| Case { queue, queue_is_fine: false, ..case };
     let fine = |name| Case::http(name, answers.clone(), HANDED);
     run(
-        "The receiver behind, the table and the queues are broken",
+        "The downstream receiver, the table and the queues are broken",
         vec![
             table(fine("table hangs"), hangs()),
             queue(table(fine("table hangs, queues hang"), hangs()), hangs()),
@@ -468,14 +469,14 @@ async fn with_all_of_them_broken_the_answer_still_leaves_in_time_and_the_log_has
             queue(table(Case::new("all refuse", refused(), NOT_TAKEN), Broken::Refused), Broken::Refused),
             queue(
                 table(
-                    Case::new("all hang in connect", Behind::Broken(Broken::ConnectHangs), NOT_TAKEN),
+                    Case::new("all hang in connect", Downstream::Broken(Broken::ConnectHangs), NOT_TAKEN),
                     Broken::ConnectHangs,
                 ),
                 Broken::ConnectHangs,
             ),
             queue(
                 table(
-                    Case::new("all hang in TLS", Behind::Broken(Broken::TlsHangs), NOT_TAKEN),
+                    Case::new("all hang in TLS", Downstream::Broken(Broken::TlsHangs), NOT_TAKEN),
                     Broken::TlsHangs,
                 ),
                 Broken::TlsHangs,
@@ -495,8 +496,8 @@ async fn one_http_2_connection_serves_many_callbacks() {
             assert_eq!(ask(&webhook, &kind.request()).await.forward(), "ok", "{number}");
         }
     }
-    let received = setting.behind.take();
+    let received = setting.downstream.take();
     assert_eq!(received.len(), 15);
     let bodies: Vec<Value> = received.iter().map(|received| json!(received.body)).collect();
-    assert_eq!(bodies[0], json!(Kind::Kept.body().into_bytes()));
+    assert_eq!(bodies[0], json!(Kind::Roster.body().into_bytes()));
 }

@@ -100,10 +100,10 @@ async fn groups_that_a_callback_has_destroyed_meanwhile_are_not_counted() {
     let first = call(&reconcile, &json!({}), stops_after(Duration::from_millis(1_000))).await;
     assert!(!first.report().finished);
     for id in &ids[..10] {
-        world.say(id, Facts { gone_at: Some(at(now())), ..Facts::default() }, &[]).await;
+        world.set(id, Facts { gone_at: Some(at(now())), ..Facts::default() }, &[]).await;
     }
     // And one was made again: that is newer than what Chat has said.
-    world.say("g10", there(now()), &[]).await;
+    world.set("g10", there(now()), &[]).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_destroyed": 14 }));
     world.shows(&["g10", "g25", "g29"]).await;

@@ -99,9 +99,9 @@ async fn a_name_card_that_chat_leaves_out_is_empty_and_a_role_says_nothing() {
     let world = World::start().await;
     world.group("g", group(&["a", "b"]));
     world.announce("g").await;
-    let mut facts = says(name::NAME_CARD, "old", ago(1800) * 1000);
-    facts.say(name::ROLE, Some("Admin".to_owned()), at(ago(1800) * 1000));
-    world.say("g", Facts::default(), &[("b", facts)]).await;
+    let mut facts = says(fact::NAME_CARD, "old", ago(1800) * 1000);
+    facts.set(fact::ROLE, Some("Admin".to_owned()), at(ago(1800) * 1000));
+    world.set("g", Facts::default(), &[("b", facts)]).await;
     let list = json!([{ "Member_Account": "a" }, { "Member_Account": "b" }]);
     let answer = json!({ "ErrorCode": 0, "MemberNum": 2, "MemberList": list }).to_string();
     world.chat.script("get_group_member_info", Script::always(Fault::Answer(200, answer)));

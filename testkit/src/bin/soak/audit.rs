@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use chat_groups::GroupKey;
+use chat_groups::event::GroupKey;
+use chat_groups::store::Reader;
 use chat_groups_testkit::model::{seen, view};
-use chat_groups_testkit::reader::Reader;
 use serde_json::Value;
 
 /// Compares these groups with the model. Returns a line for each one that is not as it should be.

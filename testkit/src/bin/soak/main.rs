@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups::{Aws, AwsSettings, Timeouts};
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
-use chat_groups_testkit::reader::Reader;
 use chat_groups_testkit::samples::{self, Signer};
 use chat_groups_testkit::table as database;
 use clap::Parser;
@@ -252,7 +252,7 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
-    let settings = AwsSettings::from_env(&|name| match name {
+    let settings = chat_groups::config::aws_settings(&|name| match name {
         "AWS_ENDPOINT_URL" => Ok(table_url.to_owned()),
         "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
         _ => Err(VarError::NotPresent),

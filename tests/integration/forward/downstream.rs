@@ -1,6 +1,7 @@
-//! A table, the queues, a receiver behind, and callbacks of each kind.
+//! A table, the queues, a downstream receiver, and callbacks of each kind.
 
-use chat_groups::{Redrive, Webhook};
+use chat_groups::redrive::Redrive;
+use chat_groups::webhook::Webhook;
 use lambda_http::Request;
 use serde_json::{Value, json};
 
@@ -11,24 +12,24 @@ use crate::receiver::{Receiver, Reply};
 /// Path and query of FORWARD_URL.
 pub const PATH: &str = "/hook?key=hunter2";
 
-/// What the receiver behind has to say.
+/// What the downstream receiver has to say.
 pub const HANDED_THROUGH: &str =
-    r#"{"ActionStatus":"OK", "ErrorCode":1, "ErrorInfo":"of the receiver behind"}"#;
+    r#"{"ActionStatus":"OK", "ErrorCode":1, "ErrorInfo":"of the downstream receiver"}"#;
 
 /// What a callback asks of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Kept,
+    Roster,
     Other,
     Decision,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Kept, Self::Other, Self::Decision];
+    pub const ALL: [Self; 3] = [Self::Roster, Self::Other, Self::Decision];
 
     pub const fn command(self) -> &'static str {
         match self {
-            Self::Kept => "Group.CallbackAfterCreateGroup",
+            Self::Roster => "Group.CallbackAfterCreateGroup",
             Self::Other => "Group.CallbackAfterSendMsg",
             Self::Decision => "Group.CallbackBeforeSendMsg",
         }
@@ -42,7 +43,7 @@ impl Kind {
     /// Of what is not kept nothing is read: it need not be JSON.
     pub fn body(self) -> String {
         match self {
-            Self::Kept => format!(" {} \n", body("g", 5, &["a", "b"])),
+            Self::Roster => format!(" {} \n", body("g", 5, &["a", "b"])),
             Self::Other | Self::Decision => format!("{{ \"Text\": \"{TEXT}\u{0}\u{fffe}é\",\r\n"),
         }
     }
@@ -68,29 +69,29 @@ impl Queued {
 /// All parts, each of them fine at first.
 pub struct Setting {
     pub table: Table,
-    pub behind: Receiver,
+    pub downstream: Receiver,
     /// In the place of SQS.
     pub queues: Receiver,
     pub webhook: Webhook,
 }
 
 impl Setting {
-    pub async fn start(behind: Receiver) -> Self {
-        Self::start_with(behind, &[]).await
+    pub async fn start(downstream: Receiver) -> Self {
+        Self::start_with(downstream, &[]).await
     }
 
     /// The same with more settings of `webhook`, or others.
-    pub async fn start_with(behind: Receiver, settings: &[(&str, &str)]) -> Self {
+    pub async fn start_with(downstream: Receiver, settings: &[(&str, &str)]) -> Self {
         let table = Table::start().await;
         let taken = json!({ "MessageId": "1", "MD5OfMessageBody": "" }).to_string();
         let queues = Receiver::start(Reply::answer(200, &taken)).await.unwrap();
-        let webhook = webhook(&table, &behind, &queues, settings);
-        Self { table, behind, queues, webhook }
+        let webhook = webhook(&table, &downstream, &queues, settings);
+        Self { table, downstream, queues, webhook }
     }
 
     /// Another instance, with more settings, or others.
     pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
-        webhook(&self.table, &self.behind, &self.queues, settings)
+        webhook(&self.table, &self.downstream, &self.queues, settings)
     }
 
     /// The function for what waits in the queues.
@@ -99,7 +100,7 @@ impl Setting {
     }
 
     pub fn forward_url(&self) -> String {
-        format!("{}{PATH}", self.behind.url)
+        format!("{}{PATH}", self.downstream.url)
     }
 
     /// Takes out all messages.
@@ -123,8 +124,8 @@ impl Setting {
     }
 }
 
-fn webhook(table: &Table, behind: &Receiver, queues: &Receiver, settings: &[(&str, &str)]) -> Webhook {
-    let forward_url = format!("{}{PATH}", behind.url);
+fn webhook(table: &Table, downstream: &Receiver, queues: &Receiver, settings: &[(&str, &str)]) -> Webhook {
+    let forward_url = format!("{}{PATH}", downstream.url);
     let [retry, forward] = ["retry", "forward"].map(|name| format!("{}/1/{name}", queues.url));
     let mut all = vec![
         ("AWS_ENDPOINT_URL_SQS", queues.url.as_str()),

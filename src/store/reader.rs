@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 
+use super::{GROUP_SK, partition_key, text_of};
+use crate::event::{Attributes, GroupKey};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use chat_groups::{Attributes, GROUP_SK, GroupKey, partition_key, text_of};
 
 /// The most keys in one batch.
 const BATCH_MAX_KEYS: usize = 100;
@@ -43,11 +44,11 @@ impl Reader {
             .expression_attribute_values(":pk", AttributeValue::S(partition_key(key)));
         // The group item first, then the members by their accounts.
         let mut items: Vec<Attributes> = query.into_paginator().items().send().try_collect().await?;
-        if !items.first().is_some_and(is_there) {
+        if !items.first().is_some_and(Self::is_there) {
             return Ok(None);
         }
         let group = items.remove(0);
-        items.retain(|item| is_member(item, &group));
+        items.retain(|item| Self::is_member(item, &group));
         Ok(Some(Group { group, members: items }))
     }
 
@@ -74,8 +75,8 @@ impl Reader {
         groups.retain(|group| {
             let of_group = |entry: &&Attributes| text_of(entry, "pk") == text_of(group, "pk");
             let is_owner = text_of(group, "owner_account") == Some(account);
-            is_there(group)
-                && (is_owner || entries.iter().filter(of_group).any(|entry| is_member(entry, group)))
+            Self::is_there(group)
+                && (is_owner || entries.iter().filter(of_group).any(|entry| Self::is_member(entry, group)))
         });
         groups.sort_by(|a, b| text_of(a, "pk").cmp(&text_of(b, "pk")));
         Ok(groups)
@@ -94,19 +95,19 @@ impl Reader {
         }
         Ok(groups)
     }
-}
 
-/// Whether a group is there, by its item.
-pub fn is_there(group: &Attributes) -> bool {
-    text_of(group, "sk") == Some(GROUP_SK)
-        && group.contains_key("event_time")
-        && !group.contains_key("destroyed_at")
-}
+    /// Whether a group is there, by its item.
+    pub fn is_there(group: &Attributes) -> bool {
+        text_of(group, "sk") == Some(GROUP_SK)
+            && group.contains_key("event_time")
+            && !group.contains_key("destroyed_at")
+    }
 
-/// Whether an item, or an entry of the index, is a member's of a group.
-pub fn is_member(item: &Attributes, group: &Attributes) -> bool {
-    let event_time = |item: &Attributes| item.get("event_time")?.as_n().ok()?.parse::<u64>().ok();
-    text_of(item, "sk") != Some(GROUP_SK)
-        && !item.contains_key("left_at")
-        && event_time(item).is_some_and(|time| Some(time) >= event_time(group))
+    /// Whether an item, or an entry of the index, is a member's of a group.
+    pub fn is_member(item: &Attributes, group: &Attributes) -> bool {
+        let event_time = |item: &Attributes| item.get("event_time")?.as_n().ok()?.parse::<u64>().ok();
+        text_of(item, "sk") != Some(GROUP_SK)
+            && !item.contains_key("left_at")
+            && event_time(item).is_some_and(|time| Some(time) >= event_time(group))
+    }
 }
