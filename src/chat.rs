@@ -11,6 +11,7 @@ mod rate;
 mod usersig;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -107,6 +108,13 @@ pub struct ChatApi {
     /// The size of the list's pages, once an answer was too large.
     list_limit: AtomicU32,
     calls: [AtomicU64; 4],
+}
+
+/// Does not show the UserSig.
+impl fmt::Debug for ChatApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatApi").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl ChatApi {

@@ -1,6 +1,6 @@
 //! What happened in Chat: of this group, at this time, these facts.
 //!
-//! Every source (a callback, a queued callback, Chat's REST API) makes events; [`crate::Store`] writes them.
+//! Every source (a callback, a queued callback, Chat's REST API) makes events; [`crate::store::Store`] writes them.
 
 mod created;
 mod extra;

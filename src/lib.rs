@@ -2,15 +2,15 @@
 //!
 //! The path of a callback; each step hands its type to the next:
 //!
-//! 1. [`Query`]: the URL parameters, decoded but not yet trusted;
-//! 2. [`Verifier`]: Sign and RequestTime, so that the sender is known;
-//! 3. [`Event`]: the body as facts, each with its time;
-//! 4. [`Store::apply`]: the facts merged into the table, newest wins;
+//! 1. [`callback::Query`]: the URL parameters, decoded but not yet trusted;
+//! 2. [`callback::Verifier`]: Sign and RequestTime, so that the sender is known;
+//! 3. [`event::Event`]: the body as facts, each with its time;
+//! 4. [`store::Store::apply`]: the facts merged into the table, newest wins;
 //! 5. [`Outcome`] or [`Refusal`]: the answer and the log line.
 //!
-//! [`Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
-//! in a [`Queue`], and [`Redrive`] walks the rest of the path later. With a [`Forwarder`], every genuine callback is passed
-//! on to the team's own receiver as well. [`Reconcile`] makes events of what Chat's REST API ([`chat`]) says and the table
+//! [`webhook::Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
+//! in a [`queue::Queue`], and [`redrive::Redrive`] walks the rest of the path later. With a [`forward::Forwarder`], every genuine callback is passed
+//! on to the team's own receiver as well. [`reconcile::Reconcile`] makes events of what Chat's REST API ([`chat`]) says and the table
 //! does not; they take the same step 4.
 
 pub mod aws;

@@ -12,26 +12,26 @@ use tokio::time::Instant;
 
 /// Exponential backoff between attempts, with jitter, so that competing writers don't collide again.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
     /// Begins with a wait of at most `first`, which doubles up to `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }
 
     /// How long to wait this time; about twice as long the next time.
-    pub fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let longest = self.next;
         self.next = (longest * 2).min(self.longest);
         longest.mul_f32(0.5 + fastrand::f32() / 2.0)
     }
 
     /// Waits, but not beyond the deadline: the time after it is for something else.
-    pub async fn wait(&mut self, deadline: Instant) {
+    pub(crate) async fn wait(&mut self, deadline: Instant) {
         tokio::time::sleep_until(deadline.min(Instant::now() + self.next())).await;
     }
 }
@@ -43,7 +43,7 @@ impl Default for Backoff {
 }
 
 /// Runs an AWS request until it succeeds, fails for good, or `deadline` has come.
-pub async fn retry_until<T, E, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, RetryError>
+pub(crate) async fn retry_until<T, E, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, RetryError>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     F: Future<Output = Result<T, SdkError<E>>>,
@@ -88,7 +88,7 @@ fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 /// Runs `attempt`; if it takes longer than `after`, runs it once more beside the first, and takes the first success,
 /// else the last failure. A connection that died in silence then costs `after` and not the whole budget, and a service
 /// that is slow still has the whole budget. Only for requests that are idempotent.
-pub async fn hedged<T, E, F>(after: Duration, attempt: impl Fn() -> F) -> Result<T, E>
+pub(crate) async fn hedged<T, E, F>(after: Duration, attempt: impl Fn() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {

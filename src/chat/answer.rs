@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_group_is_read_field_by_field() {
         let body = json!({
-            "ErrorCode": "0", "GroupId": "a", "Type": "Public", "FactName": "", "Introduction": null,
+            "ErrorCode": "0", "GroupId": "a", "Type": "Public", "Name": "", "Introduction": null,
             "FaceUrl": "https://example.com/", "Owner_Account": "", "CreateTime": "1700000000", "MemberNum": 2,
             "AppDefinedData": [{ "Key": "k", "Value": "v\u{0}" }, { "Key": "empty", "Value": null }],
         });
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_entry_without_a_type_is_not_the_whole_answer() {
-        for entry in [json!({ "GroupId": "a", "FactName": "n" }), json!({ "GroupId": "a", "Type": "" })] {
+        for entry in [json!({ "GroupId": "a", "Name": "n" }), json!({ "GroupId": "a", "Type": "" })] {
             let error = read(entry, GroupInfo::read).unwrap_err();
             assert_eq!(error.to_string(), "Type: expected a string that is not empty");
         }
@@ -330,18 +330,18 @@ mod tests {
 
     #[test]
     fn a_text_that_was_cut_within_a_character_is_not_taken_for_what_chat_says() {
-        let body = b"{\"ErrorCode\":0,\"FactName\":\"caf\xc3\",\"Type\":\"Public\"}";
+        let body = b"{\"ErrorCode\":0,\"Name\":\"caf\xc3\",\"Type\":\"Public\"}";
         let text = text_of(body, "secret");
         let error = GroupInfo::read(&mut parse(&text).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "FactName: expected a string of UTF-8");
+        assert_eq!(error.to_string(), "Name: expected a string of UTF-8");
         // Sent as such it is a character like any other.
-        let info = read(json!({ "Type": "Public", "FactName": "\u{fffd}" }), GroupInfo::read);
+        let info = read(json!({ "Type": "Public", "Name": "\u{fffd}" }), GroupInfo::read);
         assert_eq!(info.unwrap().values["name"], "\u{fffd}");
     }
 
     #[test]
     fn a_text_that_is_no_unicode_is_kept_as_a_callback_keeps_it() {
-        let text = r#"{"ErrorCode":0,"FactName":"\ud800","Type":"Public"}"#;
+        let text = r#"{"ErrorCode":0,"Name":"\ud800","Type":"Public"}"#;
         let info = GroupInfo::read(&mut parse(text).unwrap()).unwrap();
         assert_eq!(info.values["name"], r#""\ud800""#);
     }

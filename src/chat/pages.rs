@@ -64,12 +64,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn first(paging: Paging, limit: u32) -> Self {
+    pub(super) fn first(paging: Paging, limit: u32) -> Self {
         Self { paging, limit, offset: 0, next: String::new() }
     }
 
     /// The question for the page that begins here.
-    pub fn question(&self, group_id: &str) -> Value {
+    pub(super) fn question(&self, group_id: &str) -> Value {
         match self.paging {
             Paging::Offset => json!({ "GroupId": group_id, "Limit": self.limit, "Offset": self.offset }),
             Paging::Next => json!({ "GroupId": group_id, "Limit": self.limit, "Next": self.next }),
@@ -77,7 +77,7 @@ impl Place {
     }
 
     /// Goes on to the end of a page; `false` if it is the last.
-    pub fn advance(&mut self, page: &MemberPage) -> Result<bool, Reason> {
+    pub(super) fn advance(&mut self, page: &MemberPage) -> Result<bool, Reason> {
         match self.paging {
             Paging::Offset => {
                 let read = page.members.len();

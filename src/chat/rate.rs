@@ -7,26 +7,26 @@ use tokio::time::{Instant, sleep_until};
 
 /// A token bucket with room for one token: requests are spread evenly, however many tasks make them.
 #[derive(Debug)]
-pub struct Pacer {
+pub(super) struct Pacer {
     interval: Duration,
     next: Mutex<Option<Instant>>,
 }
 
 impl Pacer {
     /// A bucket that gives one token in each interval.
-    pub fn new(interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration) -> Self {
         Self { interval, next: Mutex::default() }
     }
 
     /// Waits for a token. Takes none and returns `false` at once if there is none before the deadline.
-    pub async fn take(&self, deadline: Instant) -> bool {
+    pub(super) async fn take(&self, deadline: Instant) -> bool {
         let Some(slot) = self.reserve(deadline) else { return false };
         sleep_until(slot).await;
         true
     }
 
     /// Gives no token for this long: the server asked for a pause.
-    pub fn pause(&self, duration: Duration) {
+    pub(super) fn pause(&self, duration: Duration) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = (*next).max(Some(Instant::now() + duration));
     }

@@ -5,7 +5,7 @@ use crate::callback::{BodyError, Fields, Origin};
 use crate::time::{EventTime, to_millis};
 
 /// Reads a body's fields, `Type` apart, which was read before.
-pub fn read(
+pub(super) fn read(
     event: &mut Event,
     mut fields: Fields<'_>,
     group_type: Option<String>,

@@ -36,7 +36,7 @@ pub fn number(value: impl ToString) -> AttributeValue {
 }
 
 /// Adds unknown fields to the map `extra` of an item, if there are any. One that has no room there is left out.
-pub fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String, &'a RawValue)>) {
+pub(super) fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String, &'a RawValue)>) {
     let (mut extra, mut bytes, mut left_out) = (Attributes::new(), 0, 0);
     for (name, raw) in rest {
         let (name, value) = (map_name(name), from_json(raw, MAX_DEPTH));
@@ -69,7 +69,7 @@ fn size(value: &AttributeValue) -> usize {
 }
 
 /// A name that DynamoDB holds: an empty one becomes its JSON text, and the end of an endless one is cut off.
-pub fn map_name(mut name: String) -> String {
+pub(crate) fn map_name(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(NAME_MAX_BYTES - fact::USER_DEFINED.len()));
     if name.is_empty() { "\"\"".to_owned() } else { name }
 }

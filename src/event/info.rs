@@ -5,7 +5,7 @@ use crate::callback::{BodyError, Fields, string};
 use crate::time::EventTime;
 
 /// A group's texts: Chat's name of each, and ours.
-pub const TEXTS: [(&str, &str); 4] = [
+pub(crate) const TEXTS: [(&str, &str); 4] = [
     ("Name", fact::NAME),
     ("Introduction", fact::INTRODUCTION),
     ("Notification", fact::NOTIFICATION),
@@ -13,7 +13,7 @@ pub const TEXTS: [(&str, &str); 4] = [
 ];
 
 /// Reads the fields that were sent.
-pub fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+pub(super) fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
     for (field, name) in TEXTS {
         if let Some(text) = fields.text(field)? {
             group.set(name, Some(text), time);

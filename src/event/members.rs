@@ -8,7 +8,7 @@ use crate::time::EventTime;
 
 /// Reads a list of accounts that joined. An account that is listed twice is one member; what else its entries carry is
 /// kept.
-pub fn read_joined(
+pub(super) fn read_joined(
     fields: &mut Fields<'_>,
     list: &str,
     details: &Attributes,
@@ -28,14 +28,20 @@ pub fn read_joined(
 }
 
 /// Reads the accounts of AfterNewMemberJoin.
-pub fn read_new(fields: &mut Fields<'_>, time: EventTime) -> Result<BTreeMap<String, Facts>, BodyError> {
+pub(super) fn read_new(
+    fields: &mut Fields<'_>,
+    time: EventTime,
+) -> Result<BTreeMap<String, Facts>, BodyError> {
     let join_type = fields.text("JoinType")?;
     let details = join_type.map(|join_type| ("join_type".to_owned(), extra::text(join_type)));
     read_joined(fields, "NewMemberList", &details.into_iter().collect(), time)
 }
 
 /// Reads the accounts of AfterMemberExit.
-pub fn read_left(fields: &mut Fields<'_>, time: EventTime) -> Result<BTreeMap<String, Facts>, BodyError> {
+pub(super) fn read_left(
+    fields: &mut Fields<'_>,
+    time: EventTime,
+) -> Result<BTreeMap<String, Facts>, BodyError> {
     let entries = fields.entries("ExitMemberList")?.into_iter();
     entries
         .map(|mut entry| Ok((entry.id("Member_Account", ACCOUNT_MAX_BYTES)?, Facts::departed(time))))

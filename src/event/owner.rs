@@ -6,7 +6,7 @@ use crate::time::EventTime;
 
 /// Reads who owns the group now, and whose role is an ordinary member's from then on: who the owner is stands in the
 /// group alone.
-pub fn read(
+pub(super) fn read(
     event: &mut Event,
     fields: &mut Fields<'_>,
     group_type: Option<&str>,

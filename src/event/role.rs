@@ -5,11 +5,11 @@ use crate::callback::{BodyError, Fields};
 use crate::time::EventTime;
 
 /// The role of an ordinary member.
-pub const MEMBER: &str = "Member";
+pub(super) const MEMBER: &str = "Member";
 
 /// Reads what was sent. The vendor's mainland pages call the account `Modified_Account`, the international ones
 /// `Member_Account`.
-pub fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
     let modified = fields.optional_id("Modified_Account", ACCOUNT_MAX_BYTES)?;
     let account = match modified.filter(|account| !account.is_empty()) {
         Some(account) => account,
@@ -27,6 +27,6 @@ pub fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Resu
 }
 
 /// Who owns the group stands in the group alone: an owner's role is an ordinary member's.
-pub fn normal(role: String) -> String {
+pub(crate) fn normal(role: String) -> String {
     if role == "Owner" { MEMBER.to_owned() } else { role }
 }

@@ -42,6 +42,7 @@ const SECRET_BUDGET: Duration = Duration::from_secs(8);
 const MARGIN: Duration = Duration::from_secs(120);
 
 /// Brings the table to what Chat's REST API says.
+#[derive(Debug)]
 pub struct Reconcile {
     sdk_app_id: u64,
     store: Store,

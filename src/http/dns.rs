@@ -17,7 +17,7 @@ const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
 /// Looks names up by the system's rules. Needs a Tokio runtime.
 #[derive(Debug, Clone, Default)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     prefetch: Arc<Mutex<Option<Prefetch>>>,
 }
 
@@ -33,7 +33,7 @@ type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
 
 impl Resolver {
     /// Starts to look up the host of a URL, if that is a name.
-    pub fn prefetch(&self, host: &str) {
+    pub(crate) fn prefetch(&self, host: &str) {
         if !host.is_empty() && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err() {
             let prefetch =
                 Prefetch { host: host.to_owned(), started_at: Instant::now(), lookup: look_up(host) };

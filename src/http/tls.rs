@@ -63,7 +63,7 @@ impl Trust {
 }
 
 /// The HTTP client that all AWS clients share.
-pub fn http_client(trust: &Trust, resolver: Resolver) -> SharedHttpClient {
+pub(crate) fn http_client(trust: &Trust, resolver: Resolver) -> SharedHttpClient {
     match trust {
         Trust::Bundle(_) | Trust::System => trusting(trust.roots(), resolver),
         Trust::AmazonFirst => {

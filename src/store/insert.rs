@@ -12,7 +12,7 @@ use crate::event::Attributes;
 use crate::retry::{Backoff, RetryError, hedged, retry_until};
 
 /// The most statements in one batch.
-pub const BATCH_MAX_STATEMENTS: usize = 25;
+pub(super) const BATCH_MAX_STATEMENTS: usize = 25;
 
 /// How many batches of one event are under way at once. One partition key takes 1,000 write units a second.
 const MAX_PARALLEL: usize = 4;

@@ -11,11 +11,11 @@ use crate::time::EventTime;
 pub const GROUP_SK: &str = "GROUP";
 
 /// What the range key of a member item begins with.
-pub const MEMBER_PREFIX: &str = "MEMBER#";
+pub(super) const MEMBER_PREFIX: &str = "MEMBER#";
 
 /// Which item: a group's, or that of an account in it.
 #[derive(Debug, Clone, Copy)]
-pub struct ItemKey<'a> {
+pub(crate) struct ItemKey<'a> {
     /// The group.
     pub group: &'a GroupKey,
     /// The account; `None` for the group item.
@@ -64,28 +64,28 @@ pub fn partition_key(group: &GroupKey) -> String {
 }
 
 /// The hash key of the index `by_account`, for an account; what the hash keys of groups begin with, for `""`.
-pub fn scoped_key(sdk_app_id: u64, id: &str) -> String {
+pub(super) fn scoped_key(sdk_app_id: u64, id: &str) -> String {
     format!("{sdk_app_id}#{id}")
 }
 
 /// The primary key of one item.
-pub fn key(pk: &str, sk: &str) -> Attributes {
+pub(super) fn key(pk: &str, sk: &str) -> Attributes {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
 /// The account of a member item's range key.
-pub fn account(sk: &str) -> Option<&str> {
+pub(super) fn account(sk: &str) -> Option<&str> {
     sk.strip_prefix(MEMBER_PREFIX)
 }
 
 impl ItemKey<'_> {
     /// The range key.
-    pub fn sk(&self) -> String {
+    pub(crate) fn sk(&self) -> String {
         self.account.map_or_else(|| GROUP_SK.to_owned(), |account| format!("{MEMBER_PREFIX}{account}"))
     }
 
     /// The primary key.
-    pub fn attributes(&self) -> Attributes {
+    pub(crate) fn attributes(&self) -> Attributes {
         key(&partition_key(self.group), &self.sk())
     }
 
@@ -104,7 +104,7 @@ impl ItemKey<'_> {
     }
 
     /// The item of these facts. Attributes of `known` that are not known here stay.
-    pub fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
+    pub(crate) fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
         let kept = known.into_iter().flatten().filter(|(name, _)| !self.kind().manages(name));
         let mut item = Attributes::with_capacity(ITEM_CAPACITY);
         item.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
@@ -144,7 +144,7 @@ impl ItemKey<'_> {
 }
 
 /// What an item that was read says.
-pub fn read(item: &Attributes) -> Facts {
+pub(super) fn read(item: &Attributes) -> Facts {
     let kind = if text_of(item, "sk").and_then(account).is_some() { &MEMBER } else { &GROUP };
     let event_time = time_of(item, "event_time");
     let changed_at = map_of(item, "changed_at");

@@ -12,28 +12,28 @@ pub(crate) struct Known(pub(super) HashMap<String, Attributes>);
 
 impl Known {
     /// An item as it was read.
-    pub fn item(&self, sk: &str) -> Option<&Attributes> {
+    pub(crate) fn item(&self, sk: &str) -> Option<&Attributes> {
         self.0.get(sk)
     }
 
     /// What is known of the group.
-    pub fn group(&self) -> Facts {
+    pub(crate) fn group(&self) -> Facts {
         self.item(GROUP_SK).map(item::read).unwrap_or_default()
     }
 
     /// What is known of each account.
-    pub fn members(&self) -> BTreeMap<String, Facts> {
+    pub(crate) fn members(&self) -> BTreeMap<String, Facts> {
         let members = self.0.iter().filter_map(|(sk, item)| Some((item::account(sk)?, item)));
         members.map(|(account, item)| (account.to_owned(), item::read(item))).collect()
     }
 
     /// What is known of the group once this is said.
-    pub fn group_after(&self, said: &Facts) -> Facts {
+    pub(crate) fn group_after(&self, said: &Facts) -> Facts {
         join(&self.group(), said)
     }
 
     /// The part of an event that is news here; the rest of it is known or outdated.
-    pub fn news(&self, event: Event) -> Event {
+    pub(crate) fn news(&self, event: Event) -> Event {
         let after = self.group_after(&event.group);
         let is_news = |known: &Facts, said: &Facts| matches!(merge(known, said), Merged::Changed { .. });
         let (known, none) = (self.members(), Facts::default());
@@ -46,7 +46,7 @@ impl Known {
     }
 
     /// The members' items that are of an earlier life, or of a destroyed group, once an event is written.
-    pub fn leftovers(&self, event: &Event) -> Vec<&Attributes> {
+    pub(crate) fn leftovers(&self, event: &Event) -> Vec<&Attributes> {
         let (group, none) = (self.group_after(&event.group), Facts::default());
         let is_left = |(sk, item): &(&String, &Attributes)| {
             item::account(sk).is_some_and(|account| {

@@ -7,7 +7,7 @@ use crate::time::EventTime;
 
 /// What an event changes.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Merged {
+pub(super) enum Merged {
     /// Something that it says is news.
     Changed {
         /// What is known from now on.
@@ -25,7 +25,7 @@ pub enum Merged {
 }
 
 /// Merges what an event says into what is known.
-pub fn merge(known: &Facts, said: &Facts) -> Merged {
+pub(super) fn merge(known: &Facts, said: &Facts) -> Merged {
     let facts = join(known, said);
     let is_news = (&facts.event_time, &facts.gone_at, &facts.values)
         != (&known.event_time, &known.gone_at, &known.values);
@@ -42,18 +42,18 @@ pub fn merge(known: &Facts, said: &Facts) -> Merged {
 
 /// Whether all that is known of an item was said before the group's creation, or not after its destruction: it is of an
 /// earlier life then.
-pub fn is_of_earlier_life(facts: &Facts, group: &Facts) -> bool {
+pub(super) fn is_of_earlier_life(facts: &Facts, group: &Facts) -> bool {
     let newest = facts.values.values().map(|fact| fact.time).max().max(life(facts));
     newest.is_some() && (newest < group.event_time || newest <= group.gone_at)
 }
 
 /// Whether an account of these facts is a member of this group.
-pub fn is_member(facts: &Facts, group: &Facts) -> bool {
+pub(crate) fn is_member(facts: &Facts, group: &Facts) -> bool {
     facts.gone_at.is_none() && facts.event_time.is_some() && facts.event_time >= group.event_time
 }
 
 /// The least that says all that either of two says.
-pub fn join(known: &Facts, said: &Facts) -> Facts {
+pub(super) fn join(known: &Facts, said: &Facts) -> Facts {
     let event_time = known.event_time.max(said.event_time);
     let values = names(known, said).filter_map(|name| {
         let fact = known.fact(name).max(said.fact(name))?;

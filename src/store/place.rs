@@ -31,7 +31,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// A lease that is not taken yet.
-    pub fn new(sdk_app_id: u64, kind: &'static str) -> Self {
+    pub(crate) fn new(sdk_app_id: u64, kind: &'static str) -> Self {
         Self { sdk_app_id, kind, holder: format!("{:016x}", fastrand::u64(..)) }
     }
 }

@@ -39,7 +39,7 @@ impl Store {
 }
 
 /// Whether a group of these facts is there.
-pub fn is_there(group: &Facts) -> bool {
+pub(super) fn is_there(group: &Facts) -> bool {
     group.event_time.is_some() && group.gone_at.is_none()
 }
 

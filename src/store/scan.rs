@@ -20,12 +20,12 @@ pub(crate) struct Listed {
 
 impl Listed {
     /// GroupId.
-    pub fn group_id(&self) -> &str {
+    pub(crate) fn group_id(&self) -> &str {
         &self.key.group_id
     }
 
     /// Whether readers see the group.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         super::read::is_there(&self.facts)
     }
 }

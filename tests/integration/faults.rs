@@ -15,7 +15,7 @@ use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, s
 use crate::proxy::{Fault, Proxy, Script};
 use crate::queue::Queue;
 
-pub const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+pub(crate) const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
 
 /// Each statement of a batch of two has failed by itself: the status says nothing.
 const BATCH_THROTTLED: Fault = Fault::Answer(
@@ -45,7 +45,7 @@ const fn slow(milliseconds: u64) -> Fault {
 
 /// How a service is broken.
 #[derive(Clone)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// By a proxy before it.
     By(Script),
     /// Nobody listens.
@@ -56,7 +56,8 @@ pub enum Broken {
     TlsHangs,
 }
 
-pub const FINE: Broken = Broken::By(Script { first: std::collections::VecDeque::new(), then: Fault::None });
+pub(crate) const FINE: Broken =
+    Broken::By(Script { first: std::collections::VecDeque::new(), then: Fault::None });
 
 fn once(fault: Fault) -> Broken {
     Broken::By(Script::times(1, fault))
@@ -66,13 +67,13 @@ fn twice(fault: Fault) -> Broken {
     Broken::By(Script::times(2, fault))
 }
 
-pub fn always(fault: Fault) -> Broken {
+pub(crate) fn always(fault: Fault) -> Broken {
     Broken::By(Script::always(fault))
 }
 
 impl Broken {
     /// The URL of the broken service, and what has to live as long as it.
-    pub async fn before(&self, upstream: &str) -> (String, Vec<TcpStream>) {
+    pub(crate) async fn before(&self, upstream: &str) -> (String, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         match self {

@@ -19,22 +19,22 @@ use tokio::net::TcpListener;
 
 use crate::database;
 
-pub const TOKEN: &str = crate::samples::TOKEN;
-pub const SDK_APP_ID: u64 = 1_400_000_001;
+pub(crate) const TOKEN: &str = crate::samples::TOKEN;
+pub(crate) const SDK_APP_ID: u64 = 1_400_000_001;
 /// The time of every delivery, in seconds: that of the vendor's signature example.
-pub const NOW: u64 = 1_669_872_112;
-pub const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+pub(crate) const NOW: u64 = 1_669_872_112;
+pub(crate) const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
 
 /// Of a client that takes its time.
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(30) };
 
 /// A DynamoDB with the table, on a port of its own.
-pub struct Table {
+pub(crate) struct Table {
     pub url: String,
 }
 
 impl Table {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = dynoxide::Database::memory().unwrap();
         database::create_table(&database).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -44,52 +44,52 @@ impl Table {
     }
 
     /// A receiver that writes to this table.
-    pub fn webhook(&self) -> Webhook {
+    pub(crate) fn webhook(&self) -> Webhook {
         self.webhook_with(&[])
     }
 
     /// A receiver with more settings, or others.
-    pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
+    pub(crate) fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
         let env = self.env_with(settings);
         let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
         Webhook::from_settings(WebhookSettings::from_env(&read).unwrap())
     }
 
     /// The function that finishes what the receiver queued.
-    pub fn redrive(&self) -> Redrive {
+    pub(crate) fn redrive(&self) -> Redrive {
         Redrive::new(SDK_APP_ID, self.store(), None, None)
     }
 
     /// The same with more settings, or others.
-    pub fn redrive_with(&self, settings: &[(&str, &str)]) -> Redrive {
+    pub(crate) fn redrive_with(&self, settings: &[(&str, &str)]) -> Redrive {
         let env = self.env_with(settings);
         let read = |name: &str| env.get(name).cloned().ok_or(VarError::NotPresent);
         Redrive::from_settings(RedriveSettings::from_env(&read).unwrap())
     }
 
     /// A store on this table that takes its time.
-    pub fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::new(self.client(), database::TABLE_NAME.to_owned())
     }
 
-    pub fn client(&self) -> aws_sdk_dynamodb::Client {
+    pub(crate) fn client(&self) -> aws_sdk_dynamodb::Client {
         let env = self.env();
         let settings = RedriveSettings::from_env(&|name| env.get(name).cloned().ok_or(VarError::NotPresent));
         Aws::new(settings.unwrap().aws).dynamodb(TIMEOUTS)
     }
 
     /// A program that reads this table.
-    pub fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> Reader {
         Reader::new(self.client(), database::TABLE_NAME.to_owned())
     }
 
     /// A group as readers see it.
-    pub async fn group(&self, group_id: &str) -> Option<Group> {
+    pub(crate) async fn group(&self, group_id: &str) -> Option<Group> {
         self.reader().group(&key(group_id)).await.unwrap()
     }
 
     /// Every item of the table as plain JSON, by pk and sk.
-    pub async fn items(&self) -> BTreeMap<(String, String), Value> {
+    pub(crate) async fn items(&self) -> BTreeMap<(String, String), Value> {
         let scan = self.client().scan().table_name(database::TABLE_NAME).consistent_read(true);
         let items: Vec<_> = scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap();
         let plain = |item: &HashMap<_, _>| plain(&AttributeValue::M(item.clone()));
@@ -119,12 +119,12 @@ impl Table {
 }
 
 /// A group of the application.
-pub fn key(group_id: &str) -> GroupKey {
+pub(crate) fn key(group_id: &str) -> GroupKey {
     GroupKey { sdk_app_id: SDK_APP_ID, group_id: group_id.to_owned() }
 }
 
 /// An attribute value as plain JSON: numbers become JSON numbers.
-pub fn plain(value: &AttributeValue) -> Value {
+pub(crate) fn plain(value: &AttributeValue) -> Value {
     match value {
         AttributeValue::S(text) => json!(text),
         AttributeValue::N(digits) => serde_json::from_str(digits).unwrap(),
@@ -141,12 +141,12 @@ pub fn plain(value: &AttributeValue) -> Value {
 }
 
 /// The query string of a genuine callback that tells of a creation.
-pub fn genuine_query() -> String {
+pub(crate) fn genuine_query() -> String {
     query("Group.CallbackAfterCreateGroup")
 }
 
 /// The query string of a genuine callback.
-pub fn query(command: &str) -> String {
+pub(crate) fn query(command: &str) -> String {
     format!(
         "CallbackCommand={command}&ClientIP=203.0.113.7&OptPlatform=iOS&RequestID=r-1\
          &RequestTime={NOW}&SdkAppid={SDK_APP_ID}&Sign={SIGN}&contenttype=json"
@@ -154,14 +154,14 @@ pub fn query(command: &str) -> String {
 }
 
 /// A POST as the gateway hands it over.
-pub fn post(query: &str, body: impl Into<Body>) -> Request {
+pub(crate) fn post(query: &str, body: impl Into<Body>) -> Request {
     lambda_http::http::Request::post(format!("https://callbacks.example.com/?{query}"))
         .body(body.into())
         .unwrap()
 }
 
 /// A body that creates a group.
-pub fn body(group_id: &str, event_time: u64, members: &[&str]) -> Value {
+pub(crate) fn body(group_id: &str, event_time: u64, members: &[&str]) -> Value {
     let members: Vec<Value> = members.iter().map(|account| json!({ "Member_Account": account })).collect();
     json!({
         "CallbackCommand": "Group.CallbackAfterCreateGroup", "GroupId": group_id, "Type": "Public",
@@ -172,7 +172,7 @@ pub fn body(group_id: &str, event_time: u64, members: &[&str]) -> Value {
 
 /// What the gateway got back, and what was logged.
 #[derive(Debug)]
-pub struct Answered {
+pub(crate) struct Answered {
     pub status: u16,
     pub answer: Value,
     pub record: Record,
@@ -181,22 +181,22 @@ pub struct Answered {
 
 impl Answered {
     /// Status and ErrorCode.
-    pub fn codes(&self) -> (u16, u64) {
+    pub(crate) fn codes(&self) -> (u16, u64) {
         (self.status, self.answer["ErrorCode"].as_u64().unwrap())
     }
 
-    pub fn error_info(&self) -> &str {
+    pub(crate) fn error_info(&self) -> &str {
         self.answer["ErrorInfo"].as_str().unwrap()
     }
 }
 
 /// Sends a request at [`NOW`] and checks what holds of every answer.
-pub async fn send(webhook: &Webhook, request: &Request) -> Answered {
+pub(crate) async fn send(webhook: &Webhook, request: &Request) -> Answered {
     send_at(webhook, request, UNIX_EPOCH + Duration::from_secs(NOW)).await
 }
 
 /// Sends a request and checks what holds of every answer.
-pub async fn send_at(webhook: &Webhook, request: &Request, now: SystemTime) -> Answered {
+pub(crate) async fn send_at(webhook: &Webhook, request: &Request, now: SystemTime) -> Answered {
     let (response, record) = webhook.accept(request, now).await;
     assert_eq!(response.headers()["content-type"], "application/json");
     let status = response.status().as_u16();
@@ -224,7 +224,7 @@ pub async fn send_at(webhook: &Webhook, request: &Request, now: SystemTime) -> A
 }
 
 /// Sends a genuine callback with this body.
-pub async fn deliver(webhook: &Webhook, body: &Value) -> Answered {
+pub(crate) async fn deliver(webhook: &Webhook, body: &Value) -> Answered {
     let command = body["CallbackCommand"].as_str().unwrap_or_default();
     send(webhook, &post(&query(command), body.to_string())).await
 }

@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use crate::chat_api::{Application, Chat, Fault, Group, Member, Script};
 use crate::harness::{SDK_APP_ID, Table, key};
 
-pub const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
-pub const ADMIN: &str = "the admin";
+pub(crate) const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+pub(crate) const ADMIN: &str = "the admin";
 
 /// A table, a Chat, and the function between them.
 struct World {
@@ -61,7 +61,7 @@ impl Outcome {
     }
 }
 
-pub async fn start_chat() -> Chat {
+pub(crate) async fn start_chat() -> Chat {
     let application =
         Application { sdk_app_id: SDK_APP_ID, admin_account: ADMIN.to_owned(), secret_key: KEY.to_owned() };
     let chat = Chat::start(application).await.unwrap();
@@ -190,7 +190,7 @@ async fn call(reconcile: &Reconcile, event: &Value, time: TimeLimit) -> Outcome 
 }
 
 /// No line holds a URL, a UserSig or the key.
-pub fn assert_keeps_secrets(line: &str) {
+pub(crate) fn assert_keeps_secrets(line: &str) {
     for secret in ["usersig", KEY, "random=", "http://"] {
         assert!(!line.contains(secret), "{secret} in {line}");
     }

@@ -22,13 +22,13 @@ const SAME_CREATION: Duration = Duration::from_secs(60);
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// The moment that an answer speaks of.
-pub fn as_of(asked_at: SystemTime) -> EventTime {
+pub(super) fn as_of(asked_at: SystemTime) -> EventTime {
     EventTime::from(asked_at.checked_sub(MARGIN).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 /// Which life of a group Chat speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub(super) enum Life {
     /// The one that the table shows.
     Known,
     /// One that the table does not know, since this time.
@@ -55,7 +55,7 @@ pub enum Unusable {
 
 impl Life {
     /// Compares CreateTime with what is known of the group.
-    pub fn of(info: &GroupInfo, as_of: EventTime, known: &Facts) -> Result<Self, Unusable> {
+    pub(super) fn of(info: &GroupInfo, as_of: EventTime, known: &Facts) -> Result<Self, Unusable> {
         let created_at = info.create_time.filter(|seconds| *seconds > 0);
         let created_at = created_at.map(|seconds| EventTime::from_millis(seconds.saturating_mul(1000)));
         if let (Some(event_time), None) = (known.event_time, known.gone_at)
@@ -86,7 +86,7 @@ fn later(time: EventTime, by: Duration) -> EventTime {
 }
 
 /// What is to be said of the group itself.
-pub fn of_group(info: &GroupInfo, as_of: EventTime, life: Life, known: &Facts) -> Facts {
+pub(super) fn of_group(info: &GroupInfo, as_of: EventTime, life: Life, known: &Facts) -> Facts {
     let time = life.since(as_of);
     let mut said = match life {
         // How it was created is not known: the details of an earlier life don't stay.
@@ -110,7 +110,7 @@ fn differs(known: &Facts, name: &str, value: &str) -> bool {
 
 /// What is to be said of the members that Chat lists, and the members that it does not list: each of them is to be
 /// confirmed.
-pub fn of_members(
+pub(super) fn of_members(
     roster: &Roster,
     as_of: EventTime,
     (life, group): (Life, &Facts),

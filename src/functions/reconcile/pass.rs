@@ -38,7 +38,7 @@ const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 const SKIPPED_MAX_LINES: u64 = 50;
 
 /// What one call does.
-pub struct Pass<'a> {
+pub(super) struct Pass<'a> {
     pub(super) reconcile: &'a Reconcile,
     pub(super) request: &'a ReconcileRequest,
     pub(super) time: TimeLimit,
@@ -57,7 +57,7 @@ pub(super) struct State {
 }
 
 impl<'a> Pass<'a> {
-    pub fn new(
+    pub(super) fn new(
         reconcile: &'a Reconcile,
         request: &'a ReconcileRequest,
         time: TimeLimit,
@@ -69,20 +69,20 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes up the place that another call has left.
-    pub fn resume(&self, place: Option<&str>) {
+    pub(super) fn resume(&self, place: Option<&str>) {
         self.with(|state| state.place = Place::resume(place, self.request));
     }
 
-    pub fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         self.with(|state| state.report.clone())
     }
 
-    pub fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         self.with(|state| state.place.clone())
     }
 
     /// Where the next call goes on.
-    pub fn place_after(&self, result: &Result<(), ReconcileError>) -> Place {
+    pub(super) fn place_after(&self, result: &Result<(), ReconcileError>) -> Place {
         let place = self.place();
         match result {
             Ok(()) => Place { pass: place.pass + 1, ..Place::default() },
@@ -92,7 +92,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Compares these groups alone, with their members.
-    pub async fn named(&self, group_ids: &[String]) -> Result<(), ReconcileError> {
+    pub(super) async fn named(&self, group_ids: &[String]) -> Result<(), ReconcileError> {
         self.with(|state| state.place.all_members = true);
         for group_ids in group_ids.chunks(CHUNK) {
             self.begin()?;
@@ -106,7 +106,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on until the pass has come to its end.
-    pub async fn walk(&self) -> Result<(), ReconcileError> {
+    pub(super) async fn walk(&self) -> Result<(), ReconcileError> {
         let mut is_first = true;
         loop {
             self.begin()?;
@@ -283,7 +283,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether an error only tells that the time is over.
-    pub fn is_cut_off(&self, error: &ReconcileError) -> bool {
+    pub(super) fn is_cut_off(&self, error: &ReconcileError) -> bool {
         self.is_over() && error.is_transient() || matches!(error, ReconcileError::OutOfTime)
     }
 

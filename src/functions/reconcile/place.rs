@@ -18,7 +18,7 @@ const GONE_MAX_BYTES: usize = 150_000;
 /// The place of a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Place {
+pub(super) struct Place {
     /// How many passes came to their end.
     pub pass: u64,
     /// Whether this pass lists the members of every group.
@@ -41,7 +41,7 @@ pub struct Place {
 
 /// The parts of a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
+pub(super) enum Stage {
     /// The groups of the table are compared; after this position.
     Table(Option<Position>),
     /// The groups that Chat lists and the table lacks are added.
@@ -63,7 +63,7 @@ impl Default for Stage {
 
 impl Place {
     /// Goes on from what the table holds, unless this call asks for more than the pass that was broken off.
-    pub fn resume(text: Option<&str>, request: &ReconcileRequest) -> Self {
+    pub(super) fn resume(text: Option<&str>, request: &ReconcileRequest) -> Self {
         // What can't be read is a pass that begins.
         let place: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let is_over = place.is_refused && !request.allow_destroy;
@@ -78,18 +78,18 @@ impl Place {
     }
 
     /// As it is kept in the table.
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         // Strings and numbers always serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Whether it is a group's turn to have its members listed.
-    pub fn is_turn_of(&self, group_id: &str) -> bool {
+    pub(super) fn is_turn_of(&self, group_id: &str) -> bool {
         self.all_members || fnv1a(group_id) % MEMBER_PASSES == self.pass % MEMBER_PASSES
     }
 
     /// Remembers that Chat called a group gone, or counts it.
-    pub fn note_gone(&mut self, group_id: String, as_of: EventTime, is_counted: bool) {
+    pub(super) fn note_gone(&mut self, group_id: String, as_of: EventTime, is_counted: bool) {
         if is_counted {
             self.more_gone += 1;
         } else {
@@ -99,7 +99,7 @@ impl Place {
     }
 
     /// Whether no more groups that may be gone fit.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.gone.keys().map(|group_id| group_id.len() + 20).sum::<usize>() > GONE_MAX_BYTES
     }
 }

@@ -10,24 +10,24 @@ use crate::harness::{Table, body, post, query};
 use crate::receiver::{Receiver, Reply};
 
 /// Path and query of FORWARD_URL.
-pub const PATH: &str = "/hook?key=hunter2";
+pub(super) const PATH: &str = "/hook?key=hunter2";
 
 /// What the downstream receiver has to say.
-pub const HANDED_THROUGH: &str =
+pub(super) const HANDED_THROUGH: &str =
     r#"{"ActionStatus":"OK", "ErrorCode":1, "ErrorInfo":"of the downstream receiver"}"#;
 
 /// What a callback asks of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Roster,
     Other,
     Decision,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Roster, Self::Other, Self::Decision];
+    pub(super) const ALL: [Self; 3] = [Self::Roster, Self::Other, Self::Decision];
 
-    pub const fn command(self) -> &'static str {
+    pub(super) const fn command(self) -> &'static str {
         match self {
             Self::Roster => "Group.CallbackAfterCreateGroup",
             Self::Other => "Group.CallbackAfterSendMsg",
@@ -36,38 +36,38 @@ impl Kind {
     }
 
     /// The query string of a genuine callback, with parameters of the operator's own around it.
-    pub fn query(self) -> String {
+    pub(super) fn query(self) -> String {
         format!("own=%20a%2b+&&{}&own=b%", query(self.command()))
     }
 
     /// Of what is not kept nothing is read: it need not be JSON.
-    pub fn body(self) -> String {
+    pub(super) fn body(self) -> String {
         match self {
             Self::Roster => format!(" {} \n", body("g", 5, &["a", "b"])),
             Self::Other | Self::Decision => format!("{{ \"Text\": \"{TEXT}\u{0}\u{fffe}é\",\r\n"),
         }
     }
 
-    pub fn request(self) -> Request {
+    pub(super) fn request(self) -> Request {
         post(&self.query(), self.body())
     }
 }
 
 /// A message in a queue.
 #[derive(Debug, PartialEq)]
-pub struct Queued {
+pub(super) struct Queued {
     pub queue: String,
     pub text: String,
 }
 
 impl Queued {
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 }
 
 /// All parts, each of them fine at first.
-pub struct Setting {
+pub(super) struct Setting {
     pub table: Table,
     pub downstream: Receiver,
     /// In the place of SQS.
@@ -76,12 +76,12 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub async fn start(downstream: Receiver) -> Self {
+    pub(super) async fn start(downstream: Receiver) -> Self {
         Self::start_with(downstream, &[]).await
     }
 
     /// The same with more settings of `webhook`, or others.
-    pub async fn start_with(downstream: Receiver, settings: &[(&str, &str)]) -> Self {
+    pub(super) async fn start_with(downstream: Receiver, settings: &[(&str, &str)]) -> Self {
         let table = Table::start().await;
         let taken = json!({ "MessageId": "1", "MD5OfMessageBody": "" }).to_string();
         let queues = Receiver::start(Reply::answer(200, &taken)).await.unwrap();
@@ -90,21 +90,21 @@ impl Setting {
     }
 
     /// Another instance, with more settings, or others.
-    pub fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
+    pub(super) fn webhook_with(&self, settings: &[(&str, &str)]) -> Webhook {
         webhook(&self.table, &self.downstream, &self.queues, settings)
     }
 
     /// The function for what waits in the queues.
-    pub fn redrive(&self) -> Redrive {
+    pub(super) fn redrive(&self) -> Redrive {
         self.table.redrive_with(&[("FORWARD_URL", &self.forward_url())])
     }
 
-    pub fn forward_url(&self) -> String {
+    pub(super) fn forward_url(&self) -> String {
         format!("{}{PATH}", self.downstream.url)
     }
 
     /// Takes out all messages.
-    pub fn queued(&self) -> Vec<Queued> {
+    pub(super) fn queued(&self) -> Vec<Queued> {
         let message = |request: crate::receiver::Received| {
             let request: Value = serde_json::from_slice(&request.body).unwrap();
             let url = request["QueueUrl"].as_str().unwrap().to_owned();
@@ -115,7 +115,7 @@ impl Setting {
     }
 
     /// Takes out all messages, and tells in which queues they were, sorted. A hedged message counts as one.
-    pub fn queue_names(&self) -> Vec<&'static str> {
+    pub(super) fn queue_names(&self) -> Vec<&'static str> {
         let name = |queued: Queued| if queued.queue == "retry" { "retry" } else { "forward" };
         let mut names: Vec<&str> = self.queued().into_iter().map(name).collect();
         names.sort_unstable();
