@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use chat_groups::event::Attributes;
-use serde_json::{Map, Value, json};
-
 use chat_groups::store::Group;
+use serde_json::{Map, Value, json};
 
 /// A fact: of which account (`""` is the group itself), and its name.
 type Fact = (String, String);
