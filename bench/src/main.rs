@@ -4,7 +4,7 @@
 //! follow to compare ours with. Of `zip:name=binary` only the size is taken.
 
 mod cpu;
-// The one file of `testkit` that is needed here; the crate would bring the AWS SDK, to be compiled a third time.
+// Two files of `testkit`; the crate would bring the AWS SDK, to be compiled a third time.
 #[path = "../../testkit/src/table.rs"]
 #[allow(dead_code)]
 mod database;
@@ -12,6 +12,8 @@ mod dynamodb;
 mod lambda;
 mod receiver;
 mod report;
+#[path = "../../testkit/src/tls.rs"]
+mod tls;
 mod wire;
 
 use std::error::Error;

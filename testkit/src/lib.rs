@@ -13,6 +13,8 @@ pub mod receiver;
 pub mod samples;
 pub mod secrets;
 pub mod table;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;

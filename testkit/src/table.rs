@@ -24,7 +24,6 @@ struct Template {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Resource {
-    r#type: String,
     #[serde(default)]
     properties: Value,
 }
@@ -45,12 +44,15 @@ pub fn create_table(database: &Database) -> Result<(), String> {
     database.update_time_to_live(time_to_live).map(drop).map_err(|error| error.to_string())
 }
 
+/// The table's logical id in the template.
+const TABLE: &str = "Table";
+
 /// The table's properties as CloudFormation names them.
 fn table_properties() -> Result<Value, String> {
-    let template: Template =
+    let mut template: Template =
         serde_saphyr::from_str(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
-    let table = template.resources.into_values().find(|resource| resource.r#type == "AWS::DynamoDB::Table");
-    Ok(table.ok_or("template.yaml: expected an AWS::DynamoDB::Table")?.properties)
+    let table = template.resources.remove(TABLE);
+    Ok(table.ok_or_else(|| format!("template.yaml: expected a resource {TABLE}"))?.properties)
 }
 
 /// The same as CreateTable names them. Time to live is a request of its own; nobody reads the stream here, and it would
