@@ -4,7 +4,7 @@
 //! follow to compare ours with. Of `zip:name=binary` only the size is taken.
 
 mod cpu;
-// Two files of `testkit`; the crate would bring the AWS SDK, to be compiled a third time.
+// Some files of `testkit`; the crate would bring the AWS SDK, to be compiled a third time.
 #[path = "../../testkit/src/table.rs"]
 #[allow(dead_code)]
 mod database;
@@ -12,8 +12,11 @@ mod dynamodb;
 mod lambda;
 mod receiver;
 mod report;
+#[path = "../../testkit/src/runtime_api.rs"]
+mod runtime_api;
 #[path = "../../testkit/src/tls.rs"]
 mod tls;
+#[path = "../../testkit/src/wire.rs"]
 mod wire;
 
 use std::error::Error;

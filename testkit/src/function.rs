@@ -1,26 +1,22 @@
 //! A function as a process of its own, behind a Lambda Runtime API on loopback.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use axum::extract::{Path as UrlPath, State};
-use axum::http::StatusCode;
-use axum::response::{AppendHeaders, IntoResponse};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-/// How long an invocation may take before it counts as failed.
+use crate::runtime_api::RuntimeApi;
+
+/// How long an invocation may take before it counts as failed, and what the function is told of that.
 const INVOCATION_TIMEOUT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 type Answer = Result<Value, String>;
 
@@ -31,27 +27,14 @@ pub struct Function {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-struct Api {
-    waiting: AsyncMutex<mpsc::Receiver<(Value, oneshot::Sender<Answer>)>>,
-    under_way: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
-}
-
 impl Function {
     /// Starts a function's binary with these environment variables and no others.
     pub async fn start(binary: &Path, env: &[(&str, &str)]) -> io::Result<Self> {
-        let (invocations, waiting) = mpsc::channel(1);
-        let api = Arc::new(Api { waiting: AsyncMutex::new(waiting), under_way: Mutex::default() });
-        let app = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(answer))
-            .with_state(api);
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let api = RuntimeApi::start().await?;
         let mut child = Command::new(binary)
             .env_clear()
             .envs(env.iter().copied())
-            .env("AWS_LAMBDA_RUNTIME_API", address)
+            .env("AWS_LAMBDA_RUNTIME_API", &api.address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "function")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
@@ -63,6 +46,8 @@ impl Function {
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(collect(BufReader::new(stdout), Arc::clone(&lines)));
         }
+        let (invocations, waiting) = mpsc::channel(1);
+        tokio::spawn(async move { invoke_in_turn(api, waiting).await.ok() });
         Ok(Self { child, invocations, lines })
     }
 
@@ -111,35 +96,19 @@ async fn collect(stdout: BufReader<tokio::process::ChildStdout>, lines: Arc<Mute
     }
 }
 
-async fn next(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    let Some((event, sender)) = api.waiting.lock().await.recv().await else {
-        return Err(StatusCode::GONE);
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let id = format!("{:032x}", now.as_nanos());
-    let deadline = (now + Duration::from_secs(30)).as_millis();
-    api.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), sender);
-    let headers = AppendHeaders([
-        ("lambda-runtime-aws-request-id", id),
-        ("lambda-runtime-deadline-ms", deadline.to_string()),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:local:1:function:function".to_owned()),
-    ]);
-    Ok((headers, Json(event)))
-}
-
-async fn answer(
-    State(api): State<Arc<Api>>,
-    UrlPath((id, kind)): UrlPath<(String, String)>,
-    body: String,
-) -> StatusCode {
-    let answer = match kind.as_str() {
-        "response" => serde_json::from_str(&body).map_err(|error| error.to_string()),
-        _ => Err(body),
-    };
-    let sender = api.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    // Nobody waits any more where the invocation has timed out.
-    match sender.map(|sender| sender.send(answer)) {
-        Some(Ok(())) => StatusCode::ACCEPTED,
-        Some(Err(_)) | None => StatusCode::BAD_REQUEST,
+/// A function takes one event at a time.
+async fn invoke_in_turn(
+    mut api: RuntimeApi,
+    mut waiting: mpsc::Receiver<(Value, oneshot::Sender<Answer>)>,
+) -> Result<(), String> {
+    for number in 0.. {
+        let next = api.next().await?;
+        let Some((event, sender)) = waiting.recv().await else { break };
+        next.send(number, event.to_string().into_bytes(), TIME_LIMIT)?;
+        let answer = api.answer().await?.accept();
+        let answer = answer.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
+        // Nobody waits any more where the invocation has timed out.
+        sender.send(answer).ok();
     }
+    Ok(())
 }

@@ -10,11 +10,13 @@ pub mod model;
 pub mod proxy;
 pub mod queue;
 pub mod receiver;
+pub mod runtime_api;
 pub mod samples;
 pub mod secrets;
 pub mod table;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod wire;
 
 use std::error::Error;
 use std::process::ExitCode;
