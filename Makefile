@@ -28,7 +28,8 @@ TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
 	reconcile reconcile-load e2e
 
 help: ## Lists the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@echo "  ./chat-groups --help  Lists what else can be done by hand with a deployment"
 
 run: ## Runs the receiver and a page on loopback, and plays the vendor's sample and a group's life; ONCE=1 ends after that
 	@./chat-groups run
@@ -78,7 +79,7 @@ verify: ## Checks a deployment: URL=… TOKEN_FILE=… SDK_APP_ID=…, and TABLE
 put-back: ## Puts lost events, LINES=… of the log, and dead letters back into their queues
 	@./chat-groups put-back
 
-reconcile: ## Compares a deployed table with Chat's REST API, with the settings of reconcile; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
+reconcile: ## Compares a deployed table with Chat's REST API; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
 	@./chat-groups reconcile
 
 reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT
