@@ -3,13 +3,14 @@
 mod lines;
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::log::error_chain;
 use chat_groups::time::{from_millis, rfc3339};
+use clap::builder::BoolishValueParser;
 use lines::Lost;
 use serde_json::Value;
 
@@ -21,6 +22,9 @@ const VISIBILITY_SECONDS: i32 = 120;
 
 /// Long polling asks all of SQS's servers: an empty answer means an empty queue.
 const WAIT_SECONDS: i32 = 2;
+
+/// How long the table remembers who has left and which groups were destroyed. An older event would bring them back.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A queue that `redrive` reads, and where its messages end that fail for too long.
 struct Queue {
@@ -34,30 +38,35 @@ struct Queue {
 struct Tally {
     lost_events: usize,
     dead_letters: usize,
-    without_body: usize,
+    /// What stays where it is.
+    left: usize,
 }
 
 /// Puts lost events and dead letters back into their queues
 ///
 /// Fetch the log lines of lost events into a file first; without a file only dead letters are moved:
 ///
-///   aws logs filter-log-events --log-group-name "$WEBHOOK_LOG_GROUP" --filter-pattern '{ $.outcome = "lost" }' \
-///     --query 'events[].message' --output json > lines.json
+///   aws logs filter-log-events --log-group-name "$WEBHOOK_LOG_GROUP" --filter-pattern '{ $.outcome = "lost*" }' \
+///     --start-time $(($(date +%s) * 1000 - 86400000)) --query 'events[].message' --output json > lines.json
 ///
-/// Putting an event back twice does no harm to the table; the receiver behind gets it twice.
+/// A large event stands in several lines; they are joined. Putting an event back twice does no harm to the
+/// table; the downstream gets it twice.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// A file with one log line on each line, or an array of such lines as strings; - is standard input
     #[arg(long, env = "LINES", value_name = "FILE")]
     lines: Option<String>,
+    /// Puts back what is older than 30 days too, although it may bring back members and groups that are gone
+    #[arg(long, env = "OLD", value_parser = BoolishValueParser::new())]
+    old: bool,
     /// The queue of events that the table is owed
     #[arg(long, env = "RETRY_QUEUE_URL", value_name = "URL")]
     retry_queue_url: String,
     /// Where its messages end that fail for too long
     #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
     dead_letter_queue_url: String,
-    /// The queue of callbacks that the receiver behind is owed
+    /// The queue of callbacks that the downstream is owed
     #[arg(long, env = "FORWARD_QUEUE_URL", value_name = "URL")]
     forward_queue_url: String,
     /// Where its messages end that fail for too long
@@ -71,9 +80,9 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let result = put_back(args, &mut tally).await;
     println!("\n{} lost events and {} dead letters put back", tally.lost_events, tally.dead_letters);
     result.map_err(|error| format!("{}; the rest is where it was", error_chain(error.as_ref())))?;
-    match tally.without_body {
+    match tally.left {
         0 => Ok(()),
-        count => Err(format!("{count} can't be put back, because the log does not hold their bodies").into()),
+        count => Err(format!("{count} were not put back").into()),
     }
 }
 
@@ -97,27 +106,46 @@ async fn put_back(args: Args, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
         Some(path) => lines::read(&path)?,
         None => Vec::new(),
     };
-    for event in lost {
-        match event {
+    let oldest = if args.old { SystemTime::UNIX_EPOCH } else { SystemTime::now() - TOMBSTONE_TTL };
+    for lost in lost {
+        match lost {
+            Lost::Event(event) if is_older(&event, oldest) => {
+                tally.left += 1;
+                println!("lost event   {} -> nowhere: {OLD}", described(&event));
+            }
             Lost::Event(event) => {
                 let queue = if event["pending"] == "forward" { &forward } else { &retry };
                 send(&client, queue, &lines::to_message(&event)?).await?;
                 tally.lost_events += 1;
                 println!("lost event   {} -> {}", described(&event), queue.name);
             }
-            Lost::WithoutBody(command) => {
-                tally.without_body += 1;
-                println!("lost event   {command} -> nowhere: the log holds no body");
+            Lost::WithoutBody(event) => {
+                tally.left += 1;
+                println!("lost event   {} -> nowhere: the log does not hold its body", described(&event));
+            }
+            Lost::Incomplete { lost_id, found, parts } => {
+                tally.left += 1;
+                println!(
+                    "lost event   lost_id {lost_id} -> nowhere: {found} of its {parts} parts are in these lines"
+                );
             }
         }
     }
     for queue in [&retry, &forward] {
-        let moved = move_dead_letters(&client, queue, tally).await;
+        let moved = move_dead_letters(&client, queue, oldest, tally).await;
         moved.map_err(|error| {
             format!("dead letters of the {}: {}", queue.name, error_chain(error.as_ref()))
         })?;
     }
     Ok(())
+}
+
+/// Why an event is left where it is.
+const OLD: &str = "older than 30 days; --old puts it back all the same";
+
+/// Whether a message came before this time. One that does not say when is not.
+fn is_older(message: &Value, oldest: SystemTime) -> bool {
+    message["received_at"].as_u64().is_some_and(|millis| from_millis(millis) < oldest)
 }
 
 async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {
@@ -126,7 +154,12 @@ async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), Strin
 }
 
 /// Sends each dead letter to its queue and deletes it then: interrupted, it may be in both, which does no harm.
-async fn move_dead_letters(client: &Client, queue: &Queue, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
+async fn move_dead_letters(
+    client: &Client,
+    queue: &Queue,
+    oldest: SystemTime,
+    tally: &mut Tally,
+) -> Result<(), Box<dyn Error>> {
     loop {
         let receive = client.receive_message().queue_url(&queue.dead_letters_url).max_number_of_messages(10);
         let received =
@@ -136,11 +169,16 @@ async fn move_dead_letters(client: &Client, queue: &Queue, tally: &mut Tally) ->
         }
         for message in received.messages() {
             let body = message.body().unwrap_or_default();
+            let event = serde_json::from_str(body).unwrap_or_default();
+            if is_older(&event, oldest) {
+                tally.left += 1;
+                println!("dead letter  {} -> nowhere: {OLD}", described(&event));
+                continue;
+            }
             send(client, queue, body).await?;
             let handle = message.receipt_handle().unwrap_or_default();
             client.delete_message().queue_url(&queue.dead_letters_url).receipt_handle(handle).send().await?;
             tally.dead_letters += 1;
-            let event = serde_json::from_str(body).unwrap_or_default();
             println!("dead letter  {} -> {}", described(&event), queue.name);
         }
     }

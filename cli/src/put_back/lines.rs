@@ -1,16 +1,26 @@
 //! The log lines of lost events: one a line, or as an array of strings, as the AWS CLI prints them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+use serde::Deserialize;
 use serde_json::Value;
 
-/// What a line with outcome `lost` holds.
+/// Far more than the largest callback makes, for the table and the downstream.
+const EVENT_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// A lost event.
 #[derive(Debug, PartialEq)]
 pub enum Lost {
     /// The queue message.
     Event(Value),
-    /// A callback that was only to be passed on: the log never holds its body. This is its command.
-    WithoutBody(String),
+    /// A message without a body, as the log never holds that of a callback that is only forwarded.
+    WithoutBody(Value),
+    /// An event of which some lines are missing.
+    Incomplete { lost_id: String, found: usize, parts: usize },
 }
 
 /// Reads a file, or standard input for `-`. Lines with other outcomes are passed over.
@@ -24,35 +34,111 @@ pub fn read(path: &str) -> Result<Vec<Lost>, String> {
     parse(&text).map_err(|error| format!("LINES: {path}: expected log lines in JSON ({error})"))
 }
 
-fn parse(text: &str) -> Result<Vec<Lost>, serde_json::Error> {
-    let mut lost = Vec::new();
+fn parse(text: &str) -> Result<Vec<Lost>, String> {
+    let mut lines = Lines::default();
     for value in serde_json::Deserializer::from_str(text).into_iter() {
-        collect(value?, &mut lost)?;
+        value.and_then(|value| lines.take(value)).map_err(|error| error.to_string())?;
     }
-    Ok(lost)
+    lines.lost()
 }
 
-fn collect(value: Value, lost: &mut Vec<Lost>) -> Result<(), serde_json::Error> {
-    match value {
-        Value::Array(values) => values.into_iter().try_for_each(|value| collect(value, lost)),
-        Value::String(line) => collect(serde_json::from_str(&line)?, lost),
-        Value::Object(mut line) if line.get("outcome").is_some_and(|outcome| outcome == "lost") => {
-            // A list where both the table and the downstream receiver are owed it.
-            let events = match line.remove("event").unwrap_or_default() {
-                Value::Array(events) => events,
-                event => vec![event],
-            };
-            let command = line.get("callback_command").and_then(Value::as_str).unwrap_or("(no command)");
-            lost.extend(events.into_iter().map(
-                |event| match event.get("body").or(event.get("body_base64")) {
-                    Some(_) => Lost::Event(event),
-                    None => Lost::WithoutBody(command.to_owned()),
-                },
-            ));
-            Ok(())
+/// What the lines hold, in whatever order they come.
+#[derive(Default)]
+struct Lines {
+    lost: Vec<Lost>,
+    /// The events that are spread over several lines, by their `lost_id`.
+    parts: BTreeMap<String, Parts>,
+}
+
+/// The parts of one event.
+#[derive(Default)]
+struct Parts {
+    count: usize,
+    data: BTreeMap<usize, String>,
+}
+
+/// A line with outcome `lost_part`.
+#[derive(Deserialize)]
+struct Part {
+    lost_id: String,
+    part: usize,
+    parts: usize,
+    data: String,
+}
+
+impl Lines {
+    fn take(&mut self, value: Value) -> Result<(), serde_json::Error> {
+        match value {
+            Value::Array(values) => values.into_iter().try_for_each(|value| self.take(value)),
+            Value::String(line) => self.take(serde_json::from_str(&line)?),
+            Value::Object(_) if value["outcome"] == "lost" => {
+                self.take_lost(value);
+                Ok(())
+            }
+            Value::Object(_) if value["outcome"] == "lost_part" => {
+                let Part { lost_id, part, parts, data } = serde_json::from_value(value)?;
+                let event = self.parts.entry(lost_id).or_default();
+                event.count = parts;
+                event.data.insert(part, data);
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
+
+    fn take_lost(&mut self, mut line: Value) {
+        match (line["event"].take(), line["lost_id"].as_str()) {
+            // Its parts may be missing altogether.
+            (Value::Null, Some(lost_id)) => drop(self.parts.entry(lost_id.to_owned()).or_default()),
+            (event, _) => self.lost.extend(events(event)),
+        }
+    }
+
+    fn lost(mut self) -> Result<Vec<Lost>, String> {
+        for (lost_id, parts) in self.parts {
+            match parts.join() {
+                Some(data) => {
+                    let event = unpack(&data).map_err(|error| format!("lost_id {lost_id}: {error}"))?;
+                    self.lost.extend(events(event));
+                }
+                None => {
+                    let (found, parts) = (parts.data.len(), parts.count);
+                    self.lost.push(Lost::Incomplete { lost_id, found, parts });
+                }
+            }
+        }
+        Ok(self.lost)
+    }
+}
+
+impl Parts {
+    /// The data of all parts, from 1 on; `None` where one is missing.
+    fn join(&self) -> Option<String> {
+        let all = (1..=self.count).map(|part| self.data.get(&part).map(String::as_str));
+        all.collect::<Option<String>>().filter(|data| !data.is_empty())
+    }
+}
+
+/// The JSON that the parts hold: base64 of a zlib stream.
+fn unpack(data: &str) -> Result<Value, String> {
+    let zlib = BASE64_STANDARD.decode(data).map_err(|error| error.to_string())?;
+    let json =
+        decompress_to_vec_zlib_with_limit(&zlib, EVENT_MAX_BYTES).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&json).map_err(|error| error.to_string())
+}
+
+/// The messages of one event: a list where both the table and the downstream are owed it.
+fn events(event: Value) -> impl Iterator<Item = Lost> {
+    let messages = match event {
+        Value::Array(messages) => messages,
+        message => vec![message],
+    };
+    messages.into_iter().map(|message| {
+        match ["body", "body_base64", "body_zlib"].iter().any(|name| message.get(name).is_some()) {
+            true => Lost::Event(message),
+            false => Lost::WithoutBody(message),
+        }
+    })
 }
 
 /// The event as SQS takes it. JSON may hold U+FFFE and U+FFFF as they are, an SQS message may not.
@@ -62,6 +148,7 @@ pub fn to_message(event: &Value) -> Result<String, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    use miniz_oxide::deflate::compress_to_vec_zlib;
     use serde_json::json;
 
     use super::*;
@@ -71,29 +158,65 @@ mod tests {
         let line = json!({ "outcome": "lost", "event": { "body": "{}" } }).to_string();
         let other = json!({ "outcome": "stored" }).to_string();
         let expected = [Lost::Event(json!({ "body": "{}" }))];
-        assert_eq!(parse(&format!("{line}\n{other}\n")).ok().as_deref(), Some(&expected[..]));
+        assert_eq!(parse(&format!("{line}\n{other}\n")).as_deref(), Ok(&expected[..]));
         let array = json!([other, line]).to_string();
-        assert_eq!(parse(&array).ok().as_deref(), Some(&expected[..]));
-        assert_eq!(parse("").ok(), Some(Vec::new()));
+        assert_eq!(parse(&array).as_deref(), Ok(&expected[..]));
+        assert_eq!(parse(""), Ok(Vec::new()));
     }
 
     #[test]
     fn a_line_may_hold_an_event_for_each_queue() {
-        let events = [json!({ "body": "{}" }), json!({ "body": "{}", "pending": "forward" })];
+        let events = [json!({ "body": "{}" }), json!({ "body_zlib": "", "pending": "forward" })];
         let line = json!({ "outcome": "lost", "event": events });
-        assert_eq!(parse(&line.to_string()).ok(), Some(Vec::from(events.map(Lost::Event))));
+        assert_eq!(parse(&line.to_string()), Ok(Vec::from(events.map(Lost::Event))));
     }
 
     #[test]
-    fn a_line_without_a_body_is_named_by_its_command() {
-        let line = json!({ "outcome": "lost", "callback_command": "C", "event": { "query": "a=b" } });
-        assert_eq!(parse(&line.to_string()).ok(), Some(vec![Lost::WithoutBody("C".to_owned())]));
+    fn an_event_without_a_body_is_told_apart() {
+        let line = json!({ "outcome": "lost", "event": { "query": "a=b" } });
+        assert_eq!(parse(&line.to_string()), Ok(vec![Lost::WithoutBody(json!({ "query": "a=b" }))]));
+    }
+
+    /// The lines of an event in so many parts, as the log holds them.
+    fn in_parts(lost_id: &str, event: &Value, parts: usize) -> Vec<String> {
+        let data = BASE64_STANDARD.encode(compress_to_vec_zlib(event.to_string().as_bytes(), 6));
+        let size = data.len().div_ceil(parts);
+        let pieces = data.as_bytes().chunks(size).map(String::from_utf8_lossy).enumerate();
+        let line = |(n, data)| json!({ "outcome": "lost_part", "lost_id": lost_id, "part": n + 1, "parts": parts, "data": data });
+        pieces.map(|piece| line(piece).to_string()).collect()
+    }
+
+    #[test]
+    fn parts_are_joined_whatever_their_order_and_however_often_they_come() {
+        let (one, both) =
+            (json!({ "body": "é" }), json!([{ "body": "1" }, { "body": "2", "pending": "forward" }]));
+        let lost = |id: &str| json!({ "outcome": "lost", "lost_id": id }).to_string();
+        let mut lines = [in_parts("a", &both, 3), in_parts("b", &one, 1)].concat();
+        lines.extend([lost("a"), lost("b")]);
+        lines.reverse();
+        lines.extend(in_parts("a", &both, 3));
+        let expected = [both[0].clone(), both[1].clone(), one].map(Lost::Event);
+        assert_eq!(parse(&lines.join("\n")).as_deref(), Ok(&expected[..]));
+    }
+
+    #[test]
+    fn an_event_that_lacks_a_part_is_named() {
+        let mut lines = in_parts("a", &json!({ "body": "some text" }), 3);
+        lines.remove(1);
+        lines.push(json!({ "outcome": "lost", "lost_id": "b" }).to_string());
+        let incomplete = |id: &str, found, parts| Lost::Incomplete { lost_id: id.to_owned(), found, parts };
+        assert_eq!(parse(&lines.join("\n")), Ok(vec![incomplete("a", 2, 3), incomplete("b", 0, 0)]));
     }
 
     #[test]
     fn what_is_not_a_log_line_is_an_error() {
-        assert!(parse("2025-01-01 START").is_err());
-        assert!(parse(r#"["START"]"#).is_err());
+        for text in
+            ["2025-01-01 START", r#"["START"]"#, r#"{"outcome":"lost_part","lost_id":"a","part":"1"}"#]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let broken = json!({ "outcome": "lost_part", "lost_id": "a", "part": 1, "parts": 1, "data": "AAAA" });
+        assert!(parse(&broken.to_string()).is_err_and(|error| error.starts_with("lost_id a: ")));
     }
 
     #[test]
