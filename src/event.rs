@@ -11,11 +11,12 @@ mod owner;
 mod role;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use extra::map_name;
 pub use extra::{Attributes, MAX_DEPTH, number, text};
-pub use facts::{Fact, FactName, Facts, fact};
+pub(crate) use extra::{map_name, size};
+pub use facts::{Fact, FactName, Facts, Stamp, fact};
 pub(crate) use info::TEXTS;
 pub(crate) use role::normal as normal_role;
 
@@ -52,7 +53,7 @@ pub struct Event {
     /// What is said of the group.
     pub group: Facts,
     /// What is said of each account.
-    pub members: BTreeMap<String, Facts>,
+    pub members: BTreeMap<String, Arc<Facts>>,
 }
 
 impl Event {
@@ -73,29 +74,30 @@ impl Event {
             return Ok(None);
         }
         let group_id = fields.id("GroupId", GROUP_ID_MAX_BYTES)?;
-        let time = event_time(&mut fields, origin)?;
+        let by = fields.text("Operator_Account")?.filter(|account| !account.is_empty()).map(Arc::from);
+        let stamp = Stamp { time: event_time(&mut fields, origin)?, by };
         let mut event = Self {
             key: GroupKey { sdk_app_id: origin.sdk_app_id, group_id },
             group: Facts::default(),
             members: BTreeMap::new(),
         };
         match command {
-            RosterCommand::AfterCreateGroup => created::read(&mut event, fields, group_type, (time, origin))?,
-            RosterCommand::AfterNewMemberJoin => event.members = members::read_new(&mut fields, time)?,
-            RosterCommand::AfterMemberExit => event.members = members::read_left(&mut fields, time)?,
-            RosterCommand::AfterGroupDestroyed => event.group.gone_at = Some(time),
-            RosterCommand::AfterGroupInfoChanged => info::read(&mut event.group, &mut fields, time)?,
+            RosterCommand::AfterCreateGroup => created::read(&mut event, fields, group_type, &stamp, origin)?,
+            RosterCommand::AfterNewMemberJoin => event.members = members::read_joined(&mut fields, &stamp)?,
+            RosterCommand::AfterMemberExit => event.members = members::read_departed(&mut fields, &stamp)?,
+            RosterCommand::AfterGroupDestroyed => event.group = Facts::destroyed(stamp),
+            RosterCommand::AfterGroupInfoChanged => info::read(&mut event.group, &mut fields, &stamp)?,
             RosterCommand::AfterChangeGroupOwner => {
-                owner::read(&mut event, &mut fields, group_type.as_deref(), time)?
+                owner::read(&mut event, &mut fields, group_type.as_deref(), &stamp)?
             }
-            RosterCommand::AfterMemberFieldChanged => role::read(&mut event, &mut fields, time)?,
+            RosterCommand::AfterMemberFieldChanged => role::read(&mut event, &mut fields, &stamp)?,
         }
         Ok(Some(event))
     }
 
     /// Whether it says nothing: an empty list, no known field.
     pub fn is_empty(&self) -> bool {
-        self.group.is_empty() && self.members.values().all(Facts::is_empty)
+        self.group.is_empty() && self.members.values().all(|facts| facts.is_empty())
     }
 }
 

@@ -1,51 +1,54 @@
 //! The table: how an event is written so that it counts once, in any order, and shows only when it is whole.
 //!
 //! Each item is written by itself: read it (or assume that it is absent), merge, put it on the condition that its
-//! `revision` is what was seen. Members go first and the group item last: it is the commit mark. A reader that queries
-//! a partition reads the group item first, and so finds all of its members after it.
+//! `revision` is still the one that was read. Members go first and the group item last: it is the commit mark. A reader
+//! that queries a partition reads the group item first, and so finds all of its members after it.
+//!
+//! An event costs reads and writes of the items that it names. Only a sweep walks through a partition.
 
 mod insert;
 mod item;
-mod known;
+mod lease;
 mod merge;
-mod place;
+mod partition;
 mod read;
 mod reader;
 mod scan;
 mod sweep;
+mod write;
 
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::time::Instant;
 
 pub(crate) use item::ItemKey;
 pub use item::{GROUP_SK, partition_key, text_of};
-pub(crate) use known::Known;
+pub(crate) use lease::Lease;
 pub(crate) use merge::is_member;
-pub(crate) use place::Lease;
+pub(crate) use partition::Partition;
 pub use reader::{Group, Reader};
 pub(crate) use scan::{Listed, Position, position};
 
-use crate::event::{Attributes, Event, Facts, number};
-use crate::retry::{Backoff, RetryError, hedged, retry_until};
-use crate::time::to_seconds;
-use insert::BATCH_MAX_STATEMENTS;
-use merge::{Merged, is_of_earlier_life, merge};
-
-/// How many requests of one event are under way at once.
-const MAX_PARALLEL: usize = 16;
+use crate::event::{Event, Facts};
+use crate::retry::RetryError;
+use crate::time::EventTime;
+use merge::{is_of_earlier_life, newest};
+use write::ItemWrite;
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
 
-/// How long the mark of a destroyed group or a left member stays, so that a late event finds it.
+/// How many requests of one event are under way at once.
+const MAX_PARALLEL: usize = 16;
+
+/// How long the tombstone of a destroyed group or a departed member stays, so that a late event finds it.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// An event of members that is older than this may belong to an ended life. One that is younger is written before the
+/// sweep of a life that ends meanwhile begins: the retry queue holds each message back for 5 s.
+const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// The DynamoDB table of groups and members.
 #[derive(Debug, Clone)]
@@ -54,21 +57,21 @@ pub struct Store {
     table_name: String,
 }
 
-/// What an event changed.
+/// The result of writing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// In one word.
+    /// The strongest effect that the event has on any item.
     pub effect: Effect,
-    /// Whether items of an earlier life may be left, which [`Store::settle`] removes.
+    /// Whether items of an ended life may be left, which [`Store::sweep`] removes.
     pub has_leftovers: bool,
 }
 
-/// What an event changed, in one word: the greatest of what its items say.
+/// The effect of an event, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// Nothing changed: all of it was there.
+    /// Nothing changed: all facts were stored before.
     Duplicate,
-    /// Nothing changed: newer facts are there.
+    /// Nothing changed: newer facts are stored.
     Stale,
     /// At least one fact is new.
     Stored,
@@ -94,149 +97,40 @@ impl Store {
         Self { client, table_name }
     }
 
-    /// Writes an event. One of few members reads nothing beforehand that is likely absent.
+    /// Writes an event: first its members, then its group.
     pub async fn apply(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
-        if event.members.len() > BATCH_MAX_STATEMENTS {
-            let known = self.known(&event.key, deadline).await?;
-            self.write(event, Some(&known), deadline).await
-        } else {
-            self.write(event, None, deadline).await
-        }
-    }
-
-    /// Writes an event of which a part may be in the table already, and removes what an earlier life left downstream: reads
-    /// the partition first, and writes only what differs.
-    pub async fn settle(&self, event: &Event, deadline: Instant) -> Result<Applied, StoreError> {
-        let known = self.known(&event.key, deadline).await?;
-        self.settle_over(event, &known, deadline).await
-    }
-
-    /// The same over what was read before.
-    pub(crate) async fn settle_over(
-        &self,
-        event: &Event,
-        known: &Known,
-        deadline: Instant,
-    ) -> Result<Applied, StoreError> {
-        let applied = self.write(event, Some(known), deadline).await?;
-        self.sweep(event, known, deadline).await;
-        Ok(Applied { has_leftovers: false, ..applied })
-    }
-
-    /// Writes the members, then the group.
-    async fn write(
-        &self,
-        event: &Event,
-        known: Option<&Known>,
-        deadline: Instant,
-    ) -> Result<Applied, StoreError> {
-        let members = self.write_members(event, known, deadline).await?;
+        let key = |account| ItemKey { group: &event.key, account };
+        let members =
+            event.members.iter().map(|(account, facts)| ItemWrite::new(key(Some(account.as_str())), facts));
+        let members = self.write_members(members.collect(), deadline).await?;
         if event.group.is_empty() {
-            return Ok(Applied { effect: members, has_leftovers: false });
+            let group = match is_late(event) {
+                true => self.item(key(None), deadline).await?.as_ref().map(item::read),
+                false => None,
+            };
+            let has_leftovers = group.is_some_and(|group| leaves_members(event, &group));
+            return Ok(Applied { effect: members, has_leftovers });
         }
-        let write = Write::new(ItemKey { group: &event.key, account: None }, &event.group, known);
-        let (effect, has_leftovers) = match self.write_item(write, deadline).await? {
-            Merged::Changed { is_new_life: true, .. } => (Effect::Replaced, true),
-            Merged::Changed { .. } => (Effect::Stored, event.group.gone_at.is_some()),
-            // Its members were written before it was known to be stale: out of sight, they are no news.
-            Merged::Stale { is_earlier_life: true } => (Effect::Stale, members == Effect::Stored),
-            Merged::Stale { .. } => (members.max(Effect::Stale), false),
-            Merged::Unchanged => (members, false),
+        let group = self.write_item(ItemWrite::new(key(None), &event.group), deadline).await?;
+        let effect = match group.effect {
+            // Its members were written before it was known to be stale: readers don't see them.
+            Effect::Stale if is_of_earlier_life(&event.group, &group.facts) => Effect::Stale,
+            effect => effect.max(members),
         };
+        let has_leftovers = group.is_sweep_due || leaves_members(event, &group.facts);
         Ok(Applied { effect, has_leftovers })
     }
+}
 
-    async fn write_members(
-        &self,
-        event: &Event,
-        known: Option<&Known>,
-        deadline: Instant,
-    ) -> Result<Effect, StoreError> {
-        let group = known.map(|known| known.group_after(&event.group)).unwrap_or_default();
-        let (outdated, current): (Vec<_>, Vec<_>) =
-            event.members.iter().partition(|(_, said)| is_of_earlier_life(said, &group));
-        let mut effect = if outdated.is_empty() { Effect::Duplicate } else { Effect::Stale };
-        let writes = current.into_iter().map(|(account, said)| {
-            Write::new(ItemKey { group: &event.key, account: Some(account) }, said, known)
-        });
-        let (mut absent, mut writes): (Vec<_>, Vec<_>) =
-            writes.partition(|write| matches!(write.seen, Seen::Absent));
-        if absent.len() == 1 {
-            writes.append(&mut absent);
-        }
-        let count = absent.len();
-        let refused = self.insert(absent, deadline).await?;
-        if refused.len() < count {
-            effect = Effect::Stored;
-        }
-        writes.extend(refused);
-        for writes in chunks(writes, MAX_PARALLEL) {
-            let merged =
-                try_join_all(writes.into_iter().map(|write| self.write_item(write, deadline))).await?;
-            effect = merged.iter().map(Merged::effect).fold(effect, Effect::max);
-        }
-        Ok(effect)
-    }
+/// Whether an event of members alone is so old that the life of the group which it speaks of may have been swept.
+fn is_late(event: &Event) -> bool {
+    let latest = event.members.values().filter_map(|facts| newest(facts)).max();
+    latest.is_some_and(|time| time + LATE_AFTER < EventTime::from(SystemTime::now()))
+}
 
-    /// Brings one item to what is said, again and again until no other writer interferes.
-    async fn write_item(&self, mut write: Write<'_>, deadline: Instant) -> Result<Merged, StoreError> {
-        let mut backoff = Backoff::default();
-        loop {
-            let known = match write.seen {
-                Seen::Unknown => self.item(write.key, deadline).await?,
-                Seen::Absent => None,
-                Seen::There(item) => Some(item),
-            };
-            let facts = known.as_ref().map(item::read).unwrap_or_default();
-            if let Some(Own { is_new_life, .. }) =
-                write.own.take_if(|own| known.as_ref().and_then(revision) == Some(&own.revision))
-            {
-                return Ok(Merged::Changed { facts, is_new_life });
-            }
-            let merged = merge(&facts, write.said);
-            let Merged::Changed { facts, is_new_life } = &merged else {
-                return Ok(merged);
-            };
-            let (item, revision) = stamp(write.key.write(facts, known.as_ref()), facts);
-            match self.put(&item, known.as_ref(), deadline).await? {
-                None => return Ok(merged),
-                Some(seen) => write.seen = seen,
-            }
-            write.own = Some(Own { revision, is_new_life: *is_new_life });
-            if known.is_some() {
-                backoff.wait(deadline).await;
-            }
-        }
-    }
-
-    /// Puts an item in the place of `known`, if that is still there; else returns what is there.
-    async fn put(
-        &self,
-        item: &Attributes,
-        known: Option<&Attributes>,
-        deadline: Instant,
-    ) -> Result<Option<Seen>, StoreError> {
-        let attempt = async || {
-            let request = self
-                .client
-                .put_item()
-                .table_name(&self.table_name)
-                .set_item(Some(item.clone()))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-            let request = match (known, known.and_then(revision)) {
-                (None, _) => request.condition_expression("attribute_not_exists(pk)"),
-                (Some(_), None) => request.condition_expression("attribute_not_exists(revision)"),
-                (Some(_), Some(revision)) => request
-                    .condition_expression("revision = :revision")
-                    .expression_attribute_values(":revision", revision.clone()),
-            };
-            match request.send().await {
-                Ok(_) => Ok(None),
-                Err(error) => refusal(&error).map(Some).ok_or(error),
-            }
-        };
-        Ok(retry_until(deadline, || hedged(HEDGE_AFTER, attempt)).await?)
-    }
+/// Whether an event writes members of an earlier life of the group. Tombstones go by themselves.
+fn leaves_members(event: &Event, group: &Facts) -> bool {
+    event.members.values().any(|facts| facts.ended.is_none() && is_of_earlier_life(facts, group))
 }
 
 /// The items in chunks that take no more memory than they need, unlike those of `split_off`.
@@ -247,77 +141,7 @@ pub(crate) fn chunks<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<
     })
 }
 
-/// What refused a put, if that is why it failed.
-fn refusal(error: &SdkError<PutItemError>) -> Option<Seen> {
-    match error.as_service_error()? {
-        PutItemError::ConditionalCheckFailedException(refused) => {
-            Some(refused.item.clone().map_or(Seen::Absent, Seen::There))
-        }
-        _ => None,
-    }
-}
-
-/// What makes each write recognizable: a random number. A counter would take an item that was removed and made again
-/// for the one that was read. It has 53 bits, so that every JSON reader holds it exactly.
-fn stamp(mut item: Attributes, facts: &Facts) -> (Attributes, AttributeValue) {
-    let revision = number(fastrand::u64(1..1 << 53));
-    item.insert("revision".to_owned(), revision.clone());
-    if facts.gone_at.is_some() {
-        let expires_at = to_seconds(SystemTime::now() + TOMBSTONE_TTL);
-        item.insert("expires_at".to_owned(), number(expires_at));
-    }
-    (item, revision)
-}
-
-fn revision(item: &Attributes) -> Option<&AttributeValue> {
-    item.get("revision")
-}
-
-/// What is to be written to one item, and what is assumed to be there.
-struct Write<'a> {
-    key: ItemKey<'a>,
-    said: &'a Facts,
-    seen: Seen,
-    own: Option<Own>,
-}
-
-/// What is there, as far as it is known.
-enum Seen {
-    Unknown,
-    Absent,
-    There(Attributes),
-}
-
-/// A write whose answer may be lost: what refuses the next attempt may be this one.
-struct Own {
-    revision: AttributeValue,
-    is_new_life: bool,
-}
-
-impl<'a> Write<'a> {
-    /// Without a read of the partition, what a creation or a join speaks of is most likely absent.
-    fn new(key: ItemKey<'a>, said: &'a Facts, known: Option<&Known>) -> Self {
-        let seen = match known {
-            Some(known) => known.item(&key.sk()).cloned().map_or(Seen::Absent, Seen::There),
-            None if said.event_time.is_some() && said.gone_at.is_none() => Seen::Absent,
-            None => Seen::Unknown,
-        };
-        Self { key, said, seen, own: None }
-    }
-}
-
-impl Merged {
-    /// What an item's change means for an event; whether a new life has begun is the group's to say.
-    fn effect(&self) -> Effect {
-        match self {
-            Self::Changed { .. } => Effect::Stored,
-            Self::Stale { .. } => Effect::Stale,
-            Self::Unchanged => Effect::Duplicate,
-        }
-    }
-}
-
-/// Why an event could not be written.
+/// Why the table did not take or give something.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// DynamoDB, or the way to it, failed.

@@ -1,6 +1,7 @@
 //! Moments, and how they are written: milliseconds since the Unix epoch in items and JSON, RFC 3339 in the log.
 
 use std::fmt;
+use std::ops::Add;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
@@ -24,6 +25,14 @@ impl EventTime {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+}
+
+impl Add<Duration> for EventTime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String,
 }
 
 /// About how many bytes a value takes, and no fewer.
-fn size(value: &AttributeValue) -> usize {
+pub(crate) fn size(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text.len() + 1,
         AttributeValue::L(values) => 3 + values.iter().map(|value| 1 + size(value)).sum::<usize>(),

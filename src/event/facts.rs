@@ -1,7 +1,8 @@
-//! Facts: what is known of one group or of one account in it, each with the time of the event that said it.
+//! Facts about a group or a member, each with the time of the event that said it and the account that did.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Attributes;
 use crate::time::EventTime;
@@ -9,7 +10,7 @@ use crate::time::EventTime;
 /// The name of a fact: the attribute that holds it or, of a custom field, `user_defined.<key>`.
 pub type FactName = Cow<'static, str>;
 
-/// The names of the facts that are known here.
+/// The names of fields.
 pub mod fact {
     #![expect(missing_docs, reason = "each is an attribute of the table")]
 
@@ -36,51 +37,97 @@ pub mod fact {
     }
 }
 
-/// One value, and since when.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fact {
-    /// The time of the event that said it. It comes first: the newest fact is the greatest.
+/// The time and the author that an event gives to all of its facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// EventTime.
     pub time: EventTime,
-    /// The value; `None` says that there is none.
-    pub value: Option<String>,
+    /// Operator_Account; `None` if it was absent or empty, and for the findings of `reconcile`.
+    pub by: Option<Arc<str>>,
 }
 
-/// What is known, or what an event says, of one group or of one account in it. Both are the same kind of thing, so
-/// that writing an event is merging it into what is there.
+/// Without an author.
+impl From<EventTime> for Stamp {
+    fn from(time: EventTime) -> Self {
+        Self { time, by: None }
+    }
+}
+
+/// A value, its time and its author, compared in this order: the newest fact is the greatest. For two of the same time,
+/// an absent value comes before `""` and text, and no author before any.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    /// The time of the event that said it.
+    pub time: EventTime,
+    /// `None` says that the value is absent.
+    pub value: Option<String>,
+    /// The account that said it, if an event named one.
+    pub by: Option<Arc<str>>,
+}
+
+impl Fact {
+    fn new(stamp: Stamp, value: Option<String>) -> Self {
+        Self { time: stamp.time, value, by: stamp.by }
+    }
+}
+
+/// Facts about a group or a member. Stored and incoming facts share this type, so writing is merging.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// When the group was created; when the account last joined or left. Every field that has no fact of its own is
-    /// absent since then.
-    pub event_time: Option<EventTime>,
-    /// When the group was destroyed; when the account left, if it did not come back.
-    pub gone_at: Option<EventTime>,
+    /// The creation of the group, or the account's last join (the value is its JoinType) or departure. A field without a
+    /// fact of its own is absent since this time.
+    pub began: Option<Fact>,
+    /// The destruction of the group, or the account's departure (the value is its ExitType) if it did not come back.
+    pub ended: Option<Fact>,
     /// The fields.
     pub values: BTreeMap<FactName, Fact>,
-    /// Attributes that are no facts: they come with the creation, or the join, of `event_time`. `None` leaves those
-    /// that are there.
+    /// Attributes that are no facts: they come with the creation or the join. `None` leaves the stored ones.
     pub details: Option<Attributes>,
 }
 
 impl Facts {
-    /// Says that a group was created, or that an account joined.
-    pub fn present(time: EventTime, details: Attributes) -> Self {
-        Self { event_time: Some(time), details: Some(details), ..Self::default() }
+    /// A creation, or a join without a JoinType.
+    pub fn present(stamp: impl Into<Stamp>) -> Self {
+        Self::joined(stamp, None, Attributes::new())
     }
 
-    /// Says that an account left.
-    pub fn departed(time: EventTime) -> Self {
-        Self { event_time: Some(time), gone_at: Some(time), ..Self::default() }
+    /// A join.
+    pub fn joined(stamp: impl Into<Stamp>, join_type: Option<String>, details: Attributes) -> Self {
+        let began = Some(Fact::new(stamp.into(), join_type));
+        Self { began, details: Some(details), ..Self::default() }
     }
 
-    /// Says one thing more.
-    pub fn set(&mut self, name: impl Into<FactName>, value: Option<String>, time: EventTime) {
-        self.values.insert(name.into(), Fact { time, value });
+    /// A departure.
+    pub fn departed(stamp: impl Into<Stamp>, exit_type: Option<String>) -> Self {
+        let stamp = stamp.into();
+        let began = Some(Fact::new(stamp.time.into(), None));
+        Self { began, ended: Some(Fact::new(stamp, exit_type)), ..Self::default() }
     }
 
-    /// A field: what was said of it or, if nothing was, its absence since `event_time`.
+    /// A group's destruction.
+    pub fn destroyed(stamp: impl Into<Stamp>) -> Self {
+        Self { ended: Some(Fact::new(stamp.into(), None)), ..Self::default() }
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, name: impl Into<FactName>, value: Option<String>, stamp: impl Into<Stamp>) {
+        self.values.insert(name.into(), Fact::new(stamp.into(), value));
+    }
+
+    /// The attribute `event_time`.
+    pub fn event_time(&self) -> Option<EventTime> {
+        self.began.as_ref().map(|fact| fact.time)
+    }
+
+    /// The attribute `destroyed_at` or `left_at`.
+    pub fn ended_at(&self) -> Option<EventTime> {
+        self.ended.as_ref().map(|fact| fact.time)
+    }
+
+    /// A field's fact; without one, its absence since `event_time`.
     pub fn fact(&self, name: &str) -> Option<Fact> {
-        let said = self.values.get(name).cloned();
-        said.or_else(|| self.event_time.map(|time| Fact { time, value: None }))
+        let set = self.values.get(name).cloned();
+        set.or_else(|| self.event_time().map(|time| Fact::new(time.into(), None)))
     }
 
     /// The value of a field.
@@ -90,6 +137,6 @@ impl Facts {
 
     /// Whether nothing is said at all.
     pub fn is_empty(&self) -> bool {
-        self.event_time.is_none() && self.gone_at.is_none() && self.values.is_empty()
+        self.began.is_none() && self.ended.is_none() && self.values.is_empty()
     }
 }

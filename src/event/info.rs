@@ -1,8 +1,7 @@
 //! AfterGroupInfoChanged: these fields have new values; `""` is one.
 
-use super::{Facts, extra, fact};
+use super::{Facts, Stamp, extra, fact};
 use crate::callback::{BodyError, Fields, string};
-use crate::time::EventTime;
 
 /// A group's texts: Chat's name of each, and ours.
 pub(crate) const TEXTS: [(&str, &str); 4] = [
@@ -13,10 +12,10 @@ pub(crate) const TEXTS: [(&str, &str); 4] = [
 ];
 
 /// Reads the fields that were sent.
-pub(super) fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+pub(super) fn read(group: &mut Facts, fields: &mut Fields<'_>, stamp: &Stamp) -> Result<(), BodyError> {
     for (field, name) in TEXTS {
         if let Some(text) = fields.text(field)? {
-            group.set(name, Some(text), time);
+            group.set(name, Some(text), stamp.clone());
         }
     }
     for mut entry in fields.entries("UserDefinedDataList")? {
@@ -24,7 +23,7 @@ pub(super) fn read(group: &mut Facts, fields: &mut Fields<'_>, time: EventTime) 
         // Chat sends strings; whatever else it may be is kept as its JSON text.
         if let Some(raw) = entry.take("Value") {
             let value = string(raw).unwrap_or_else(|| raw.get().to_owned());
-            group.set(fact::user_defined(&extra::map_name(key)), Some(value), time);
+            group.set(fact::user_defined(&extra::map_name(key)), Some(value), stamp.clone());
         }
     }
     Ok(())

@@ -1,15 +1,16 @@
 //! AfterMemberFieldChanged: an account's role or name card.
 
-use super::{ACCOUNT_MAX_BYTES, Event, Facts, fact};
+use std::sync::Arc;
+
+use super::{ACCOUNT_MAX_BYTES, Event, Facts, Stamp, fact};
 use crate::callback::{BodyError, Fields};
-use crate::time::EventTime;
 
 /// The role of an ordinary member.
 pub(super) const MEMBER: &str = "Member";
 
 /// Reads what was sent. The vendor's mainland pages call the account `Modified_Account`, the international ones
 /// `Member_Account`.
-pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) -> Result<(), BodyError> {
+pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, stamp: &Stamp) -> Result<(), BodyError> {
     let modified = fields.optional_id("Modified_Account", ACCOUNT_MAX_BYTES)?;
     let account = match modified.filter(|account| !account.is_empty()) {
         Some(account) => account,
@@ -17,12 +18,12 @@ pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, time: EventTime) 
     };
     let mut member = Facts::default();
     if let Some(role) = fields.text("Role")? {
-        member.set(fact::ROLE, Some(normal(role)), time);
+        member.set(fact::ROLE, Some(normal(role)), stamp.clone());
     }
     if let Some(name_card) = fields.text("NameCard")? {
-        member.set(fact::NAME_CARD, Some(name_card), time);
+        member.set(fact::NAME_CARD, Some(name_card), stamp.clone());
     }
-    event.members.insert(account, member);
+    event.members.insert(account, Arc::new(member));
     Ok(())
 }
 

@@ -53,7 +53,7 @@ fn a_creation_says_life_fields_owner_and_members() {
             "InviteOption": "FreeAccess",
         }),
     );
-    assert_eq!((event.group.event_time, event.group.gone_at), (Some(at(5)), None));
+    assert_eq!((event.group.event_time(), event.group.ended_at()), (Some(at(5)), None));
     assert_eq!(
         said(&event.group),
         [
@@ -66,7 +66,7 @@ fn a_creation_says_life_fields_owner_and_members() {
         ]
     );
     let details = event.group.details.unwrap();
-    assert_eq!(details["operator_account"], text("op"));
+    assert_eq!(event.group.began.unwrap().by.as_deref(), Some("op"));
     assert_eq!(details["initial_member_count"], number(2));
     assert_eq!(details["client_ip"], text("203.0.113.7"));
     assert_eq!(details["received_at"], number(NOW));
@@ -75,7 +75,9 @@ fn a_creation_says_life_fields_owner_and_members() {
     let accounts: Vec<&String> = event.members.keys().collect();
     assert_eq!(accounts, ["a", "b"]);
     let b = &event.members["b"];
-    assert_eq!((b.event_time, said(b)), (Some(at(5)), vec![("role", Some("Member"))]));
+    let began = b.began.as_ref().unwrap();
+    assert_eq!((began.value.as_deref(), began.by.as_deref()), (Some("Created"), Some("op")));
+    assert_eq!((b.event_time(), said(b)), (Some(at(5)), vec![("role", Some("Member"))]));
     let extra = b.details.as_ref().unwrap()["extra"].as_m().unwrap();
     assert_eq!((extra["Level"].as_n().unwrap().as_str(), extra["\"\""].as_n().unwrap().as_str()), ("3", "1"));
 }
@@ -100,7 +102,7 @@ fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
             .unwrap()
             .unwrap()
             .group
-            .gone_at
+            .ended_at()
     };
     assert_eq!(time(json!(1_682_914_763_569_u64), &origin()), Some(at(1_682_914_763_569)));
     assert_eq!(time(json!("1670574414123"), &origin()), Some(at(1_670_574_414_123)));
@@ -121,13 +123,13 @@ fn joins_and_exits_say_who_is_there_and_who_is_not() {
     );
     let a = &joined.members["a"];
     assert!(joined.group.is_empty() && joined.members.len() == 1);
-    assert_eq!((a.event_time, a.gone_at, said(a)), (Some(at(5)), None, vec![("role", Some("Member"))]));
-    assert_eq!(a.details.as_ref().unwrap()["join_type"], text("Invited"));
+    assert_eq!((a.event_time(), a.ended_at(), said(a)), (Some(at(5)), None, vec![("role", Some("Member"))]));
+    assert_eq!(a.began.as_ref().unwrap().value.as_deref(), Some("Invited"));
     let left = event(
         RosterCommand::AfterMemberExit,
         json!({ "ExitType": "Kicked", "ExitMemberList": [{ "Member_Account": "a" }, { "Member_Account": "b" }] }),
     );
-    assert_eq!(left.members["b"], Facts::departed(at(5)));
+    assert_eq!(*left.members["b"], Facts::departed(at(5), Some("Kicked".to_owned())));
     assert_eq!(left.members.len(), 2);
 }
 
@@ -137,7 +139,7 @@ fn a_destroyed_group_is_gone_whatever_list_it_carries() {
         RosterCommand::AfterGroupDestroyed,
         json!({ "Owner_Account": "o", "Name": "n", "MemberList": [{ "Member_Account": "a" }, 7] }),
     );
-    assert_eq!(event.group, Facts { gone_at: Some(at(5)), ..Facts::default() });
+    assert_eq!(event.group, Facts::destroyed(at(5)));
     assert!(event.members.is_empty());
 }
 
@@ -152,7 +154,7 @@ fn a_change_says_only_what_was_sent_and_empty_is_a_value() {
         said(&event.group),
         [("face_url", Some("f")), ("name", Some("")), ("user_defined.k", Some(""))]
     );
-    assert_eq!((event.group.event_time, event.group.details), (None, None));
+    assert_eq!((event.group.event_time(), event.group.details), (None, None));
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn a_role_or_a_name_card_is_of_one_account() {
         let fields = json!({ account: "a", "Role": "Admin", "NameCard": "" });
         let event = event(RosterCommand::AfterMemberFieldChanged, fields);
         assert_eq!(said(&event.members["a"]), [("name_card", Some("")), ("role", Some("Admin"))]);
-        assert_eq!(event.members["a"].event_time, None);
+        assert_eq!(event.members["a"].event_time(), None);
     }
     let owner =
         event(RosterCommand::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": "Owner" }));

@@ -86,7 +86,13 @@ impl Redrive {
         }
         match self.read(&query, message) {
             Ok(Some(event)) if !event.is_empty() => {
-                let applied = self.store.settle(&event, deadline).await;
+                let applied = self.store.apply(&event, deadline).await;
+                if applied.as_ref().is_ok_and(|applied| applied.has_leftovers) {
+                    let swept = self.store.sweep(&event, deadline).await;
+                    if let Err(error) = swept {
+                        return (Err(error.into()), record.about(Some(&event)));
+                    }
+                }
                 (applied.map(Outcome::Applied).map_err(RedriveError::from), record.about(Some(&event)))
             }
             Ok(event) => (Ok(Outcome::Ignored), record.about(event.as_ref())),

@@ -1,19 +1,26 @@
-//! The items of the table: their keys, and how facts become attributes and attributes facts.
+//! The items of the table: their keys, and the attributes that hold facts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::event::{Attributes, Fact, FactName, Facts, GroupKey, fact, number, text};
+use crate::event::{Attributes, Fact, FactName, Facts, GroupKey, fact, number, size, text};
 use crate::time::EventTime;
 
 /// The range key of a group item.
 pub const GROUP_SK: &str = "GROUP";
 
-/// What the range key of a member item begins with.
+/// The prefix of a member item's range key.
 pub(super) const MEMBER_PREFIX: &str = "MEMBER#";
 
-/// Which item: a group's, or that of an account in it.
+/// The most bytes that facts may take in an item. DynamoDB's items have 409,600; the rest is for keys and numbers.
+const FACTS_MAX_BYTES: usize = 400_000;
+
+/// The most bytes that the numbers and the overhead of one fact take.
+const FACT_BYTES: usize = 32;
+
+/// The key of an item: a group's, or that of an account in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ItemKey<'a> {
     /// The group.
@@ -22,66 +29,78 @@ pub(crate) struct ItemKey<'a> {
     pub account: Option<&'a str>,
 }
 
-/// What the items of groups, and those of members, hold each in their own attributes.
+/// The attributes in which group items differ from member items.
 struct Kind {
-    gone_at: &'static str,
+    began: Life,
+    ended: Life,
     fields: &'static [&'static str],
-    /// What comes with a creation, or with a join.
     details: &'static [&'static str],
 }
 
+/// The attributes of [`Facts::began`] or [`Facts::ended`].
+struct Life {
+    time: &'static str,
+    value: Option<&'static str>,
+    by: &'static str,
+}
+
 const GROUP: Kind = Kind {
-    gone_at: "destroyed_at",
+    began: Life { time: "event_time", value: None, by: "operator_account" },
+    ended: Life { time: "destroyed_at", value: None, by: "destroyed_by" },
     fields: &fact::GROUP_FIELDS,
-    details: &[
-        "operator_account",
-        "initial_member_count",
-        "extra",
-        "client_ip",
-        "opt_platform",
-        "request_id",
-        "received_at",
-    ],
+    details: &["initial_member_count", "extra", "client_ip", "opt_platform", "request_id", "received_at"],
 };
 
-const MEMBER: Kind =
-    Kind { gone_at: "left_at", fields: &fact::MEMBER_FIELDS, details: &["join_type", "extra"] };
+const MEMBER: Kind = Kind {
+    began: Life { time: "event_time", value: Some("join_type"), by: "joined_by" },
+    ended: Life { time: "left_at", value: Some("exit_type"), by: "left_by" },
+    fields: &fact::MEMBER_FIELDS,
+    details: &["extra"],
+};
+
+/// The other managed attributes of both kinds.
+const COMMON: [&str; 5] = ["account_key", "user_defined", "changed_at", "changed_by", "expires_at"];
 
 impl Kind {
     /// Whether facts and details alone decide about an attribute.
     fn manages(&self, name: &str) -> bool {
-        let managed = ["account_key", "event_time", "user_defined", "changed_at", "expires_at", self.gone_at];
-        managed.iter().chain(self.fields).chain(self.details).any(|managed| *managed == name)
+        let is_of = |life: &Life| name == life.time || name == life.by || Some(name) == life.value;
+        let names = [&COMMON[..], self.fields, self.details];
+        is_of(&self.began) || is_of(&self.ended) || names.iter().any(|names| names.contains(&name))
+    }
+
+    fn details_of<'a>(
+        &self,
+        item: &'a Attributes,
+    ) -> impl Iterator<Item = (&'static str, &'a AttributeValue)> {
+        self.details.iter().filter_map(|name| Some((*name, item.get(*name)?)))
     }
 }
-
-/// About as many attributes as an item has, so that its map need not grow: half of what making an item costs.
-const ITEM_CAPACITY: usize = 14;
 
 /// The hash key of a group and all of its members.
 pub fn partition_key(group: &GroupKey) -> String {
     scoped_key(group.sdk_app_id, &group.group_id)
 }
 
-/// The hash key of the index `by_account`, for an account; what the hash keys of groups begin with, for `""`.
-pub(super) fn scoped_key(sdk_app_id: u64, id: &str) -> String {
+/// `<SdkAppid>#<id>`, the form of all hash keys.
+pub(crate) fn scoped_key(sdk_app_id: u64, id: &str) -> String {
     format!("{sdk_app_id}#{id}")
 }
 
 /// The primary key of one item.
-pub(super) fn key(pk: &str, sk: &str) -> Attributes {
+pub(crate) fn key(pk: &str, sk: &str) -> Attributes {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
 /// The account of a member item's range key.
-pub(super) fn account(sk: &str) -> Option<&str> {
+pub(crate) fn account(sk: &str) -> Option<&str> {
     sk.strip_prefix(MEMBER_PREFIX)
 }
 
 impl ItemKey<'_> {
     /// The range key.
     pub(crate) fn sk(&self) -> String {
-        self.account.map_or_else(|| GROUP_SK.to_owned(), |account| format!("{MEMBER_PREFIX}{account}"))
+        self.account.map_or_else(|| GROUP_SK.to_owned(), |account| [MEMBER_PREFIX, account].concat())
     }
 
     /// The primary key.
@@ -95,92 +114,238 @@ impl ItemKey<'_> {
 
     /// The account whose index entry leads here: a member, or the owner.
     fn indexed_account<'a>(&'a self, facts: &'a Facts) -> Option<&'a str> {
-        let is_there = facts.gone_at.is_none();
         let account = match self.account {
-            Some(account) => facts.event_time.map(|_| account),
+            Some(account) => facts.began.as_ref().map(|_| account),
             None => facts.value(fact::OWNER_ACCOUNT),
         };
-        account.filter(|_| is_there)
+        account.filter(|_| facts.ended.is_none())
     }
 
-    /// The item of these facts. Attributes of `known` that are not known here stay.
-    pub(crate) fn write(&self, facts: &Facts, known: Option<&Attributes>) -> Attributes {
-        let kept = known.into_iter().flatten().filter(|(name, _)| !self.kind().manages(name));
-        let mut item = Attributes::with_capacity(ITEM_CAPACITY);
-        item.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
-        let mut put = |name: &str, value: AttributeValue| item.insert(name.to_owned(), value);
+    /// Gives the attributes of these facts one by one, each with its name.
+    pub(crate) fn write(&self, facts: &Facts, mut put: impl FnMut(&str, AttributeValue)) {
+        let kind = self.kind();
         put("pk", text(partition_key(self.group)));
         put("sk", text(self.sk()));
         put("group_id", text(&self.group.group_id));
         match self.account {
             Some(account) => put("account", text(account)),
             None => put("sdk_app_id", number(self.group.sdk_app_id)),
-        };
-        for (name, time) in [("event_time", facts.event_time), (self.kind().gone_at, facts.gone_at)] {
-            time.map(|time| put(name, number(time)));
         }
         if let Some(account) = self.indexed_account(facts) {
             put("account_key", text(scoped_key(self.group.sdk_app_id, account)));
         }
-        let (mut user_defined, mut changed_at) = (Attributes::new(), Attributes::new());
-        for (name, Fact { time, value }) in &facts.values {
-            match (name.strip_prefix(fact::USER_DEFINED), value) {
-                (Some(key), Some(value)) => drop(user_defined.insert(key.to_owned(), text(value))),
-                (None, Some(value)) => drop(put(name, text(value))),
+        for (life, fact) in [(&kind.began, &facts.began), (&kind.ended, &facts.ended)] {
+            let Some(fact) = fact else { continue };
+            put(life.time, number(fact.time));
+            life.value.zip(fact.value.as_ref()).into_iter().for_each(|(name, value)| put(name, text(value)));
+            fact.by.iter().for_each(|account| put(life.by, text(&**account)));
+        }
+        let [mut user_defined, mut changed_at, mut changed_by] = [const { None::<Attributes> }; 3];
+        for (name, fact) in &facts.values {
+            match (custom_key(name), &fact.value) {
+                (Some(key), Some(value)) => add(&mut user_defined, key, text(value)),
+                (None, Some(value)) => put(name, text(value)),
                 (_, None) => {}
             }
-            if Some(*time) != facts.event_time {
-                changed_at.insert(name.clone().into_owned(), number(time));
+            if Some(fact.time) != facts.event_time() {
+                add(&mut changed_at, name, number(fact.time));
+            }
+            // An absent value without an entry has no author: nobody said so.
+            let is_only_here = fact.value.is_none() && Some(fact.time) == facts.event_time();
+            if is_only_here || fact.by != default_author(facts, fact.time) {
+                add(&mut changed_by, name, text(fact.by.as_deref().unwrap_or_default()));
             }
         }
-        for (name, map) in [("user_defined", user_defined), ("changed_at", changed_at)] {
-            if !map.is_empty() {
-                put(name, AttributeValue::M(map));
-            }
+        let maps = [("user_defined", user_defined), ("changed_at", changed_at), ("changed_by", changed_by)];
+        for (name, map) in maps {
+            map.into_iter().for_each(|map| put(name, AttributeValue::M(map)));
         }
-        item.extend(facts.details.clone().unwrap_or_default());
-        item
+        for (name, value) in facts.details.iter().flat_map(|details| kind.details_of(details)) {
+            put(name, value.clone());
+        }
+    }
+
+    /// The attributes of a stored item that are not known here: they stay.
+    pub(crate) fn unmanaged<'a>(
+        &self,
+        stored: &'a Attributes,
+    ) -> impl Iterator<Item = (&'a String, &'a AttributeValue)> {
+        let kind = self.kind();
+        stored.iter().filter(|(name, _)| !kind.manages(name))
     }
 }
 
-/// What an item that was read says.
-pub(super) fn read(item: &Attributes) -> Facts {
+fn add(map: &mut Option<Attributes>, name: &str, value: AttributeValue) {
+    map.get_or_insert_default().insert(name.to_owned(), value);
+}
+
+fn custom_key(name: &str) -> Option<&str> {
+    name.strip_prefix(fact::USER_DEFINED)
+}
+
+/// The author of a fact that has no entry in `changed_by`.
+fn default_author(facts: &Facts, time: EventTime) -> Option<Arc<str>> {
+    facts.began.as_ref().filter(|began| began.time == time)?.by.clone()
+}
+
+/// The facts of a stored item. Attributes of another type than the one that is written count as absent.
+pub(crate) fn read(item: &Attributes) -> Facts {
     let kind = if text_of(item, "sk").and_then(account).is_some() { &MEMBER } else { &GROUP };
-    let event_time = time_of(item, "event_time");
-    let changed_at = map_of(item, "changed_at");
-    let since = |name: &str| {
-        changed_at.and_then(|times| time_of(times, name)).or(event_time).unwrap_or(EventTime::from_millis(0))
+    let life = |life: &Life| {
+        let value = life.value.and_then(|name| text_of(item, name)).map(str::to_owned);
+        Some(Fact { time: time_of(item, life.time)?, value, by: text_of(item, life.by).map(Arc::from) })
     };
-    let fields = kind.fields.iter().map(|name| (FactName::from(*name), text_of(item, name)));
-    let custom = map_of(item, "user_defined").into_iter().flatten();
-    let custom = custom.map(|(key, value)| (fact::user_defined(key), value.as_s().ok().map(String::as_str)));
-    let mut facts = Facts { event_time, gone_at: time_of(item, kind.gone_at), ..Facts::default() };
-    for (name, value) in fields.chain(custom).filter(|(_, value)| value.is_some()) {
-        let time = since(&name);
-        facts.set(name, value.map(str::to_owned), time);
+    let details: Attributes =
+        kind.details_of(item).map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let mut facts = Facts {
+        began: life(&kind.began),
+        ended: life(&kind.ended),
+        values: BTreeMap::new(),
+        details: (!details.is_empty()).then_some(details),
+    };
+    let [user_defined, changed_at, changed_by] =
+        ["user_defined", "changed_at", "changed_by"].map(|name| map_of(item, name));
+    let keys = |map: Option<_>| map.into_iter().flat_map(Attributes::keys);
+    let custom = keys(user_defined).map(|key| fact::user_defined(key));
+    // A field that was taken away has a time or an author, and no value.
+    let changed = keys(changed_at).chain(keys(changed_by)).map(|name| FactName::from(name.clone()));
+    let fields =
+        kind.fields.iter().filter(|name| item.contains_key(**name)).map(|name| FactName::from(*name));
+    for name in fields.chain(custom).chain(changed) {
+        let value = match custom_key(&name) {
+            Some(key) => user_defined.and_then(|map| text_of(map, key)),
+            None => text_of(item, &name),
+        };
+        let time = changed_at.and_then(|map| time_of(map, &name)).or(facts.event_time());
+        let time = time.unwrap_or(EventTime::from_millis(0));
+        let by = match changed_by.and_then(|map| text_of(map, &name)) {
+            Some(by) => Some(by).filter(|by| !by.is_empty()).map(Arc::from),
+            None => default_author(&facts, time),
+        };
+        facts.values.insert(name, Fact { time, value: value.map(str::to_owned), by });
     }
-    // What was taken away has a time and no value.
-    for name in changed_at.into_iter().flat_map(Attributes::keys) {
-        if facts.value(name).is_none() {
-            facts.set(name.clone(), None, since(name));
-        }
-    }
-    let details = kind.details.iter().filter_map(|name| item.get_key_value(*name));
-    let details: Attributes = details.map(|(name, value)| (name.clone(), value.clone())).collect();
-    facts.details = (!details.is_empty()).then_some(details);
     facts
 }
 
-/// A time of an item that was read.
-fn time_of(item: &Attributes, name: &str) -> Option<EventTime> {
-    item.get(name)?.as_n().ok()?.parse().ok().map(EventTime::from_millis)
+/// Cuts facts for which an item has no room: `extra` first, then the longest values. `None` if all of them fit.
+pub(super) fn cut(facts: &Facts) -> Option<Facts> {
+    let size_of = |name: &str, fact: &Fact| {
+        let by = fact.by.as_ref().map_or(0, |by| name.len() + by.len());
+        2 * name.len() + by + fact.value.as_ref().map_or(0, String::len) + FACT_BYTES
+    };
+    let values = facts.values.iter().map(|(name, fact)| (size_of(name, fact), name.clone()));
+    let details = facts.details.iter().flatten().map(|(_, value)| size(value)).sum::<usize>();
+    let bytes = details + values.clone().map(|(bytes, _)| bytes).sum::<usize>();
+    let mut excess = bytes.checked_sub(FACTS_MAX_BYTES + 1)?;
+    tracing::warn!(bytes, "an item has no room for all fields: the longest are cut, unknown ones first");
+    let mut facts = facts.clone();
+    if let Some(AttributeValue::M(extra)) =
+        facts.details.as_mut().and_then(|details| details.get_mut("extra"))
+    {
+        let sizes = extra.iter().map(|(name, value)| (name.len() + size(value), name.clone())).collect();
+        for name in longest(sizes, &mut excess) {
+            extra.remove(&name);
+        }
+    }
+    for name in longest(values.collect(), &mut excess) {
+        facts.values.entry(name).and_modify(|fact| fact.value = None);
+    }
+    Some(facts)
+}
+
+/// The names of the longest entries that have to go until there is no excess.
+fn longest<N: Ord>(mut sizes: Vec<(usize, N)>, excess: &mut usize) -> Vec<N> {
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let needed = sizes.into_iter().map_while(|(bytes, name)| {
+        let is_needed = *excess > 0;
+        *excess = excess.saturating_sub(bytes);
+        is_needed.then_some(name)
+    });
+    needed.collect()
 }
 
 fn map_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a Attributes> {
     item.get(name)?.as_m().ok()
 }
 
-/// A text attribute of an item that was read.
+/// A time of an item.
+fn time_of(item: &Attributes, name: &str) -> Option<EventTime> {
+    item.get(name)?.as_n().ok()?.parse().ok().map(EventTime::from_millis)
+}
+
+/// A text attribute of an item.
 pub fn text_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::merge::{join, tests::said};
+    use super::*;
+
+    impl ItemKey<'_> {
+        /// The item of these facts alone.
+        pub(in crate::store) fn item(&self, facts: &Facts) -> Attributes {
+            let mut item = Attributes::new();
+            self.write(facts, |name, value| drop(item.insert(name.to_owned(), value)));
+            item
+        }
+    }
+
+    fn group() -> GroupKey {
+        GroupKey { sdk_app_id: 1_400_000_000, group_id: "@TGS#1".to_owned() }
+    }
+
+    proptest! {
+        #[test]
+        fn an_item_holds_its_facts(said in proptest::collection::vec(said(), 1..6), is_member: bool) {
+            let group = group();
+            let key = ItemKey { group: &group, account: is_member.then_some("ana") };
+            let mut facts = said.iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
+            // A creation has no JoinType, a member no name, and details are no facts.
+            let names: &[&str] = if is_member { &["role", "user_defined.k"] } else { &["name", "user_defined.k"] };
+            facts.values.retain(|name, _| names.contains(&&**name));
+            facts.details = None;
+            for fact in [&mut facts.began, &mut facts.ended].into_iter().flatten().filter(|_| !is_member) {
+                fact.value = None;
+            }
+            prop_assert_eq!(read(&key.item(&facts)), facts);
+        }
+    }
+
+    #[test]
+    fn a_member_of_the_vendors_sample_takes_at_most_300_bytes() {
+        let group = group();
+        let stamp =
+            crate::event::Stamp { time: EventTime::from_millis(1_682_914_763_569), by: Some("admin".into()) };
+        let mut facts = Facts::joined(stamp.clone(), Some("Invited".to_owned()), Attributes::new());
+        facts.set(fact::ROLE, Some("Member".to_owned()), stamp);
+        let mut bytes = 0;
+        let mut put = |name: &str, value| bytes += name.len() + size(&value);
+        ItemKey { group: &group, account: Some("jared") }.write(&facts, &mut put);
+        super::super::write::stamp(&facts, 1 << 53, &mut put);
+        assert!((150..=300).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn facts_without_room_are_cut_and_unknown_fields_first() {
+        let time = EventTime::from_millis(5);
+        let long = |count| AttributeValue::S("x".repeat(count));
+        let extra = [("a".to_owned(), long(10)), ("b".to_owned(), long(300_000))];
+        let mut facts = Facts::present(time);
+        facts.details = Some([("extra".to_owned(), AttributeValue::M(extra.into()))].into());
+        facts.set("user_defined.k", Some("v".repeat(99_000)), time);
+        assert_eq!(cut(&facts), None);
+        facts.set("user_defined.l", Some("v".repeat(150_000)), time);
+        let fitting = cut(&facts).unwrap_or_default();
+        assert_eq!(fitting.values, facts.values);
+        let extra = AttributeValue::M([("a".to_owned(), long(10))].into());
+        assert_eq!(fitting.details, Some([("extra".to_owned(), extra)].into()));
+        facts.set(fact::NAME, Some("n".repeat(200_000)), time);
+        let fitting = cut(&facts).unwrap_or_default();
+        assert_eq!(fitting.value(fact::NAME), None);
+        assert_eq!(fitting.value("user_defined.l").map(str::len), Some(150_000));
+    }
 }

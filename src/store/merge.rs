@@ -5,99 +5,108 @@
 use crate::event::{Attributes, FactName, Facts};
 use crate::time::EventTime;
 
-/// What an event changes.
+/// The effect of incoming facts on stored ones.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Merged {
-    /// Something that it says is news.
+    /// At least one incoming fact is newer.
     Changed {
-        /// What is known from now on.
+        /// The facts to store.
         facts: Facts,
-        /// Whether a new life has begun where an earlier one was known.
+        /// Whether a new life begins after an earlier one.
         is_new_life: bool,
     },
-    /// All that it says is known.
+    /// All incoming facts are stored already.
     Unchanged,
-    /// Nothing that it says is news, and some of it is older than what is known.
-    Stale {
-        /// Whether all of it is: it speaks of an earlier life of the group.
-        is_earlier_life: bool,
-    },
+    /// No incoming fact is newer, and at least one is older.
+    Stale,
 }
 
-/// Merges what an event says into what is known.
-pub(super) fn merge(known: &Facts, said: &Facts) -> Merged {
-    let facts = join(known, said);
-    let is_news = (&facts.event_time, &facts.gone_at, &facts.values)
-        != (&known.event_time, &known.gone_at, &known.values);
-    if is_news {
+/// Merges incoming facts into stored ones.
+pub(super) fn merge(stored: &Facts, incoming: &Facts) -> Merged {
+    let facts = join(stored, incoming);
+    if (&facts.began, &facts.ended, &facts.values) != (&stored.began, &stored.ended, &stored.values) {
         let is_new_life =
-            life(known).is_some() && facts.gone_at.is_none() && facts.event_time > known.event_time;
+            life(stored).is_some() && facts.ended.is_none() && facts.event_time() > stored.event_time();
         Merged::Changed { facts, is_new_life }
-    } else if is_outdated(known, said) {
-        Merged::Stale { is_earlier_life: is_of_earlier_life(said, known) }
+    } else if is_stale(stored, incoming) {
+        Merged::Stale
     } else {
         Merged::Unchanged
     }
 }
 
-/// Whether all that is known of an item was said before the group's creation, or not after its destruction: it is of an
-/// earlier life then.
-pub(super) fn is_of_earlier_life(facts: &Facts, group: &Facts) -> bool {
-    let newest = facts.values.values().map(|fact| fact.time).max().max(life(facts));
-    newest.is_some() && (newest < group.event_time || newest <= group.gone_at)
+/// Whether every fact of an item was said before the group's creation, or not after its destruction.
+pub(crate) fn is_of_earlier_life(facts: &Facts, group: &Facts) -> bool {
+    let newest = newest(facts);
+    newest.is_some() && (newest < group.event_time() || newest <= group.ended_at())
 }
 
-/// Whether an account of these facts is a member of this group.
+/// The time of the newest fact.
+pub(super) fn newest(facts: &Facts) -> Option<EventTime> {
+    facts.values.values().map(|fact| fact.time).max().max(life(facts))
+}
+
+/// Whether readers see a group.
+pub(crate) fn is_there(group: &Facts) -> bool {
+    group.began.is_some() && group.ended.is_none()
+}
+
+/// Whether readers see an account as a member of a group that is there.
 pub(crate) fn is_member(facts: &Facts, group: &Facts) -> bool {
-    facts.gone_at.is_none() && facts.event_time.is_some() && facts.event_time >= group.event_time
+    facts.began.is_some() && facts.ended.is_none() && facts.event_time() >= group.event_time()
 }
 
-/// The least that says all that either of two says.
-pub(super) fn join(known: &Facts, said: &Facts) -> Facts {
-    let event_time = known.event_time.max(said.event_time);
-    let values = names(known, said).filter_map(|name| {
-        let fact = known.fact(name).max(said.fact(name))?;
-        let is_default = fact.value.is_none() && Some(fact.time) == event_time;
+/// The join (least upper bound) of two sets of facts.
+pub(super) fn join(stored: &Facts, incoming: &Facts) -> Facts {
+    let began = stored.began.as_ref().max(incoming.began.as_ref());
+    let event_time = began.map(|fact| fact.time);
+    let values = names(stored, incoming).filter_map(|name| {
+        let fact = stored.fact(name).max(incoming.fact(name))?;
+        let is_default = fact.value.is_none() && fact.by.is_none() && Some(fact.time) == event_time;
         (!is_default).then(|| (name.clone(), fact))
     });
+    let ended = stored.ended.as_ref().max(incoming.ended.as_ref());
     Facts {
-        event_time,
-        gone_at: known.gone_at.max(said.gone_at).filter(|gone_at| Some(*gone_at) >= event_time),
         values: values.collect(),
-        details: details(known, said),
+        ended: ended.filter(|fact| Some(fact.time) >= event_time).cloned(),
+        began: began.cloned(),
+        details: details(stored, incoming),
     }
 }
 
-/// Details are those of the newest creation, or join; of two at the same time, of the first to arrive.
-fn details(known: &Facts, said: &Facts) -> Option<Attributes> {
-    let (newer, older) = if said.event_time > known.event_time { (said, known) } else { (known, said) };
+/// Details are those of the newest creation or join; of two at the same time, of the first to arrive.
+fn details(stored: &Facts, incoming: &Facts) -> Option<Attributes> {
+    let is_newer = incoming.event_time() > stored.event_time();
+    let (newer, older) = if is_newer { (incoming, stored) } else { (stored, incoming) };
     newer.details.as_ref().or(older.details.as_ref()).cloned()
 }
 
-fn names<'a>(known: &'a Facts, said: &'a Facts) -> impl Iterator<Item = &'a FactName> {
-    let only_known = known.values.keys().filter(|name| !said.values.contains_key(*name));
-    said.values.keys().chain(only_known)
+fn names<'a>(stored: &'a Facts, incoming: &'a Facts) -> impl Iterator<Item = &'a FactName> {
+    let only_stored = stored.values.keys().filter(|name| !incoming.values.contains_key(*name));
+    incoming.values.keys().chain(only_stored)
 }
 
-fn is_outdated(known: &Facts, said: &Facts) -> bool {
+fn is_stale(stored: &Facts, incoming: &Facts) -> bool {
     let since = |facts: &Facts, name: &str| facts.fact(name).map(|fact| fact.time);
-    let is_older = |name: &FactName| since(said, name) < since(known, name);
-    let speaks_of = |name: &&FactName| said.event_time.is_some() || said.values.contains_key(*name);
-    let life_is_older = life(said).is_some() && life(said) < life(known);
-    life_is_older || names(known, said).filter(speaks_of).any(is_older)
+    let is_older = |name: &FactName| since(incoming, name) < since(stored, name);
+    let is_said = |name: &&FactName| incoming.began.is_some() || incoming.values.contains_key(*name);
+    let life_is_older = life(incoming).is_some() && life(incoming) < life(stored);
+    life_is_older || names(stored, incoming).filter(is_said).any(is_older)
 }
 
-/// When it was last said whether the group, or the member, is there.
+/// The last time at which the group, or the membership, began or ended.
 fn life(facts: &Facts) -> Option<EventTime> {
-    facts.event_time.max(facts.gone_at)
+    facts.event_time().max(facts.ended_at())
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::event::{Fact, fact};
+    use crate::event::{Fact, Stamp, fact};
 
     fn at(millis: u64) -> EventTime {
         EventTime::from_millis(millis)
@@ -107,24 +116,25 @@ mod tests {
         (0_u64..5).prop_map(at)
     }
 
-    /// What one event says of an item; few times and values, so that ties happen.
-    fn said() -> impl Strategy<Value = Facts> {
-        let value = prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
+    fn any_stamp() -> impl Strategy<Value = Stamp> {
+        let by = prop_oneof![Just(None), "[xy]".prop_map(|by| Some(Arc::from(by)))];
+        (any_time(), by).prop_map(|(time, by)| Stamp { time, by })
+    }
+
+    /// What one event says of an item; few times, values and authors, so that ties happen.
+    pub(crate) fn said() -> impl Strategy<Value = Facts> {
+        let value = || prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
         let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
-        let values = proptest::collection::btree_map(names.prop_map(FactName::from), value, 0..3);
-        (any_time(), values, 0..4).prop_map(|(time, values, kind)| {
-            let values = values.into_iter().map(|(name, value)| (name, Fact { time, value })).collect();
-            match kind {
-                0 => Facts {
-                    event_time: Some(time),
-                    values,
-                    details: Some(Attributes::new()),
-                    ..Facts::default()
-                },
-                1 => Facts::departed(time),
-                2 => Facts { gone_at: Some(time), ..Facts::default() },
-                _ => Facts { values, ..Facts::default() },
-            }
+        let values = proptest::collection::btree_map(names, value(), 0..3);
+        (any_stamp(), values, value(), 0..4).prop_map(|(stamp, values, value, kind)| {
+            let mut facts = match kind {
+                0 => Facts::joined(stamp.clone(), value, Attributes::new()),
+                1 => return Facts::departed(stamp, value),
+                2 => return Facts::destroyed(stamp),
+                _ => Facts::default(),
+            };
+            values.into_iter().for_each(|(name, value)| facts.set(name, value, stamp.clone()));
+            facts
         })
     }
 
@@ -185,12 +195,11 @@ mod tests {
 
     /// What readers see of a member.
     fn view<'a>(member: &'a Facts, group: &Facts) -> Option<&'a std::collections::BTreeMap<FactName, Fact>> {
-        let is_there = group.event_time.is_some() && group.gone_at.is_none();
-        (is_there && is_member(member, group)).then_some(&member.values)
+        (is_there(group) && is_member(member, group)).then_some(&member.values)
     }
 
     fn group(time: u64, name: &str) -> Facts {
-        let mut facts = Facts::present(at(time), Attributes::new());
+        let mut facts = Facts::present(at(time));
         facts.set(fact::NAME, Some(name.to_owned()), at(time));
         facts
     }
@@ -202,48 +211,40 @@ mod tests {
     }
 
     fn destroyed(time: u64) -> Facts {
-        Facts { gone_at: Some(at(time)), ..Facts::default() }
+        Facts::destroyed(at(time))
     }
 
     #[test]
     fn gone_beats_there_and_the_greater_value_wins_at_the_same_time() {
-        assert_eq!(all([&group(5, "a"), &destroyed(5)]).gone_at, Some(at(5)));
+        assert_eq!(all([&group(5, "a"), &destroyed(5)]).ended_at(), Some(at(5)));
         assert_eq!(all([&renamed(5, "b"), &group(5, "a")]).value(fact::NAME), Some("b"));
-        assert_eq!(
-            all([&renamed(5, ""), &Facts::present(at(5), Attributes::new())]).value(fact::NAME),
-            Some("")
-        );
-        assert_eq!(
-            all([&Facts::departed(at(5)), &Facts::present(at(5), Attributes::new())]).gone_at,
-            Some(at(5))
-        );
+        assert_eq!(all([&renamed(5, ""), &Facts::present(at(5))]).value(fact::NAME), Some(""));
+        assert_eq!(all([&Facts::departed(at(5), None), &Facts::present(at(5))]).ended_at(), Some(at(5)));
     }
 
     #[test]
     fn a_new_creation_ends_what_was_said_of_the_earlier_life() {
-        let again =
-            all([&group(5, "a"), &renamed(7, "b"), &destroyed(8), &Facts::present(at(9), Attributes::new())]);
-        assert_eq!(again, Facts { event_time: Some(at(9)), ..Facts::default() });
+        let again = all([&group(5, "a"), &renamed(7, "b"), &destroyed(8), &Facts::present(at(9))]);
+        assert_eq!(again, Facts { details: None, ..Facts::present(at(9)) });
     }
 
     #[test]
     fn an_event_is_news_or_known_or_outdated() {
         let known = all([&group(5, "a"), &renamed(7, "b")]);
-        let outdated = |is_earlier_life| Merged::Stale { is_earlier_life };
         let news = |said: &Facts| match merge(&known, said) {
             Merged::Changed { is_new_life, .. } => Some(is_new_life),
-            Merged::Unchanged | Merged::Stale { .. } => None,
+            Merged::Unchanged | Merged::Stale => None,
         };
         assert_eq!(news(&renamed(8, "c")), Some(false));
         assert_eq!(news(&destroyed(8)), Some(false));
         assert_eq!(news(&group(8, "d")), Some(true));
         assert_eq!(merge(&known, &renamed(7, "b")), Merged::Unchanged);
-        assert_eq!(merge(&known, &renamed(6, "c")), outdated(false));
-        assert_eq!(merge(&known, &group(4, "a")), outdated(true));
+        assert_eq!(merge(&known, &renamed(6, "c")), Merged::Stale);
+        assert_eq!(merge(&known, &group(4, "a")), Merged::Stale);
         // The same creation again: its name is outdated by now.
-        assert_eq!(merge(&known, &group(5, "a")), outdated(false));
+        assert_eq!(merge(&known, &group(5, "a")), Merged::Stale);
         assert_eq!(merge(&group(5, "a"), &group(5, "a")), Merged::Unchanged);
-        assert_eq!(merge(&all([&group(5, "a"), &destroyed(8)]), &group(5, "a")), outdated(true));
+        assert_eq!(merge(&all([&group(5, "a"), &destroyed(8)]), &group(5, "a")), Merged::Stale);
         // A later creation, but not later than the destruction: no new life.
         let ended = all([&group(5, "a"), &destroyed(8)]);
         assert!(matches!(merge(&ended, &group(7, "b")), Merged::Changed { is_new_life: false, .. }));
@@ -251,10 +252,10 @@ mod tests {
 
     #[test]
     fn an_item_is_of_an_earlier_life_until_the_destruction_and_before_the_creation() {
-        let (mut ended, mut begun) = (destroyed(8), group(8, "a"));
-        (ended.event_time, begun.gone_at) = (Some(at(5)), None);
+        let (mut ended, begun) = (destroyed(8), group(8, "a"));
+        ended.began = Facts::present(at(5)).began;
         let is_earlier = |time| {
-            let member = Facts::present(at(time), Attributes::new());
+            let member = Facts::present(at(time));
             [&ended, &begun].map(|group| is_of_earlier_life(&member, group))
         };
         assert_eq!([is_earlier(7), is_earlier(8), is_earlier(9)], [[true; 2], [true, false], [false; 2]]);
@@ -264,8 +265,8 @@ mod tests {
     #[test]
     fn details_are_those_of_the_newest_creation_and_of_the_first_to_arrive_at_the_same_time() {
         let created = |time, by: &str| {
-            let details = [("operator_account".to_owned(), crate::event::text(by))];
-            Facts::present(at(time), details.into())
+            let details = [("request_id".to_owned(), crate::event::text(by))];
+            Facts { details: Some(details.into()), ..Facts::present(at(time)) }
         };
         let (early, first, second) = (created(4, "early"), created(5, "first"), created(5, "second"));
         for known in [[&early, &first, &second], [&first, &early, &second], [&first, &second, &early]] {

@@ -26,7 +26,7 @@ impl Listed {
 
     /// Whether readers see the group.
     pub(crate) fn is_there(&self) -> bool {
-        super::read::is_there(&self.facts)
+        super::merge::is_there(&self.facts)
     }
 }
 

@@ -38,7 +38,10 @@ async fn apply(store: &Store, body: &Value) -> Effect {
 }
 
 async fn settle(store: &Store, body: &Value) -> Effect {
-    store.settle(&event(body), soon()).await.unwrap().effect
+    let (event, deadline) = (event(body), soon());
+    let applied = store.apply(&event, deadline).await.unwrap();
+    assert!(!applied.has_leftovers || store.sweep(&event, deadline).await.unwrap());
+    applied.effect
 }
 
 /// Whether readers see the group of this body with exactly its members.

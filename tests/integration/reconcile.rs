@@ -150,7 +150,8 @@ impl World {
 
     /// Writes facts as a callback would.
     async fn set(&self, group_id: &str, group: Facts, members: &[(&str, Facts)]) {
-        let members = members.iter().map(|(account, facts)| ((*account).to_owned(), facts.clone())).collect();
+        let members =
+            members.iter().map(|(account, facts)| ((*account).to_owned(), Arc::new(facts.clone()))).collect();
         let event = Event { key: key(group_id), group, members };
         let deadline = Instant::now() + Duration::from_secs(10);
         self.table.store().apply(&event, deadline).await.unwrap();
@@ -242,7 +243,7 @@ fn at(millis: u64) -> EventTime {
 }
 
 fn there(millis: u64) -> Facts {
-    Facts::present(at(millis), chat_groups::event::Attributes::new())
+    Facts::present(at(millis))
 }
 
 fn member_since(millis: u64) -> Facts {
@@ -372,7 +373,7 @@ async fn a_left_member_comes_back_and_a_name_card_is_taken_away() {
     let world = World::start().await;
     world.group("g", group(&["a", "b"]));
     world.announce("g").await;
-    world.set("g", Facts::default(), &[("a", Facts::departed(at(ago(1800) * 1000)))]).await;
+    world.set("g", Facts::default(), &[("a", Facts::departed(at(ago(1800) * 1000), None))]).await;
     world.set("g", Facts::default(), &[("b", says(fact::NAME_CARD, "old", ago(1700) * 1000))]).await;
     let outcome = world.call(json!({ "members": "all" })).await;
     assert_eq!(outcome.drift(), json!({ "members_added": 1, "members_changed": 1 }));
@@ -645,7 +646,7 @@ async fn a_group_that_was_destroyed_by_mistake_is_created_after_that() {
     world.group("g", group(&["a"]));
     world.announce("g").await;
     let destroyed_at = ago(600) * 1000;
-    world.set("g", Facts { gone_at: Some(at(destroyed_at)), ..Facts::default() }, &[]).await;
+    world.set("g", Facts::destroyed(at(destroyed_at)), &[]).await;
     assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 1, "members_added": 1 }));
     let items = world.items().await;
     assert_eq!(items[&(format!("{SDK_APP_ID}#g"), "GROUP".to_owned())]["event_time"], destroyed_at + 1);
@@ -679,13 +680,13 @@ async fn a_callback_of_the_last_five_seconds_or_during_the_pass_wins() {
         world.announce("g").await;
         // Chat's server that answers is downstream: it does not know of these yet.
         let time = now() - millis_ago;
-        world.set("g", says(fact::NAME, "newer", time), &[("a", Facts::departed(at(time)))]).await;
+        world.set("g", says(fact::NAME, "newer", time), &[("a", Facts::departed(at(time), None))]).await;
         world.set("g", Facts::default(), &[("c", member_since(time))]).await;
         world.chat.script("get_role_in_group", Script::always(Fault::None));
         assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}), "{millis_ago}");
         assert_eq!(world.members("g").await, ["b", "c"]);
         // A destruction of the same time is not undone either.
-        world.set("g", Facts { gone_at: Some(at(time)), ..Facts::default() }, &[]).await;
+        world.set("g", Facts::destroyed(at(time)), &[]).await;
         assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
         assert!(world.table.group("g").await.is_none());
     }
@@ -708,7 +709,7 @@ async fn a_callback_that_arrives_while_chat_answers_wins() {
         let callback = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let time = now();
-            world.set("g", says(fact::NAME, "newest", time), &[("a", Facts::departed(at(time)))]).await;
+            world.set("g", says(fact::NAME, "newest", time), &[("a", Facts::departed(at(time), None))]).await;
             world.set("g", Facts::default(), &[("leaver", member_since(time))]).await;
         };
         let (_, outcome) = tokio::join!(callback, world.call(json!({ "members": "all" })));
@@ -997,9 +998,9 @@ async fn what_an_earlier_life_left_behind_is_swept() {
     world.group("again", group(&["new"]));
     world.announce("again").await;
     let before = (ago(3600) - 500) * 1000;
-    world.set("again", Facts::default(), &[("old", Facts::departed(at(before)))]).await;
+    world.set("again", Facts::default(), &[("old", Facts::departed(at(before), None))]).await;
     world.set("destroyed", there(before), &[("old", member_since(before))]).await;
-    world.set("destroyed", Facts { gone_at: Some(at(before + 1)), ..Facts::default() }, &[]).await;
+    world.set("destroyed", Facts::destroyed(at(before + 1)), &[]).await;
     let outcome = world.call(json!({ "dry_run": true, "members": "all" })).await;
     assert_eq!((outcome.drift(), world.items().await.len()), (json!({}), 5));
     assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
@@ -1250,7 +1251,7 @@ mod histories {
             }
             2 | 3 if group.owner.as_deref() != Some(&account) => {
                 group.members.remove(&account);
-                (Facts::default(), of_member(Facts::departed(at(millis))))
+                (Facts::default(), of_member(Facts::departed(at(millis), None)))
             }
             4 => {
                 let value = (*rng.choice(["", "x", "y"].iter()).unwrap()).to_owned();
@@ -1283,7 +1284,7 @@ mod histories {
             }
             7 => {
                 model.remove(id);
-                (Facts { gone_at: Some(at(millis)), ..Facts::default() }, Vec::new())
+                (Facts::destroyed(at(millis)), Vec::new())
             }
             _ => (Facts::default(), Vec::new()),
         }

@@ -3,10 +3,11 @@
 //! Absent equals empty. The type, and custom fields that Chat does not name, are not compared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::chat::{GroupInfo, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Attributes, Facts, fact, normal_role};
+use crate::event::{ACCOUNT_MAX_BYTES, Facts, fact, normal_role};
 use crate::store::is_member;
 use crate::time::EventTime;
 
@@ -30,7 +31,7 @@ pub(super) fn as_of(asked_at: SystemTime) -> EventTime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
     /// The one that the table shows.
-    Known,
+    Partition,
     /// One that the table does not know, since this time.
     New(EventTime),
     /// The table knows of a destruction that is newer than the answer.
@@ -58,24 +59,24 @@ impl Life {
     pub(super) fn of(info: &GroupInfo, as_of: EventTime, known: &Facts) -> Result<Self, Unusable> {
         let created_at = info.create_time.filter(|seconds| *seconds > 0);
         let created_at = created_at.map(|seconds| EventTime::from_millis(seconds.saturating_mul(1000)));
-        if let (Some(event_time), None) = (known.event_time, known.gone_at)
+        if let (Some(event_time), None) = (known.event_time(), known.ended_at())
             && created_at.is_none_or(|created_at| created_at <= later(event_time, SAME_CREATION))
         {
-            return Ok(Self::Known);
+            return Ok(Self::Partition);
         }
-        if known.gone_at >= Some(as_of) {
+        if known.ended_at() >= Some(as_of) {
             return Ok(Self::Over);
         }
         let created_at = created_at.filter(|time| *time <= later(as_of, MARGIN + MAX_AHEAD));
         let created_at = created_at.ok_or(Unusable::CreateTime)?;
-        Ok(Self::New(known.gone_at.map_or(created_at, |gone_at| created_at.max(gone_at.next()))))
+        Ok(Self::New(known.ended_at().map_or(created_at, |gone_at| created_at.max(gone_at.next()))))
     }
 
     /// When what Chat says of this life counts as said: not before it began.
     fn since(self, as_of: EventTime) -> EventTime {
         match self {
             Self::New(created_at) => as_of.max(created_at),
-            Self::Known | Self::Over => as_of,
+            Self::Partition | Self::Over => as_of,
         }
     }
 }
@@ -90,8 +91,8 @@ pub(super) fn of_group(info: &GroupInfo, as_of: EventTime, life: Life, known: &F
     let time = life.since(as_of);
     let mut said = match life {
         // How it was created is not known: the details of an earlier life don't stay.
-        Life::New(created_at) => Facts::present(created_at, Attributes::new()),
-        Life::Known => Facts::default(),
+        Life::New(created_at) => Facts::present(created_at),
+        Life::Partition => Facts::default(),
         Life::Over => return Facts::default(),
     };
     let is_new = matches!(life, Life::New(_));
@@ -115,7 +116,7 @@ pub(super) fn of_members(
     as_of: EventTime,
     (life, group): (Life, &Facts),
     known: &BTreeMap<String, Facts>,
-) -> Result<(BTreeMap<String, Facts>, Vec<String>), Unusable> {
+) -> Result<(BTreeMap<String, Arc<Facts>>, Vec<String>), Unusable> {
     if matches!(life, Life::New(_)) && !(roster.is_steady && roster.is_complete()) {
         return Err(Unusable::Incomplete);
     }
@@ -127,7 +128,7 @@ pub(super) fn of_members(
     let said = roster.members.iter().map(|(account, member)| {
         let known = known.get(account).unwrap_or(&none);
         let is_new = !is_member(known, group);
-        let mut said = if is_new { Facts::present(time, Attributes::new()) } else { Facts::default() };
+        let mut said = if is_new { Facts::present(time) } else { Facts::default() };
         let role = member.role.clone().map(normal_role).filter(|role| !role.is_empty());
         for (name, value) in [(fact::ROLE, role), (fact::NAME_CARD, Some(member.name_card.clone()))] {
             let is_told = |value: &String| match is_new {
@@ -138,7 +139,7 @@ pub(super) fn of_members(
                 said.set(name, Some(value), time);
             }
         }
-        (account.clone(), said)
+        (account.clone(), Arc::new(said))
     });
     let said = said.filter(|(_, said)| !said.is_empty()).collect();
     let absent = known
@@ -165,7 +166,7 @@ mod tests {
     }
 
     fn there(event_time: u64) -> Facts {
-        Facts::present(at(event_time), Attributes::new())
+        Facts::present(at(event_time))
     }
 
     fn text(value: &str) -> Option<String> {
@@ -181,15 +182,15 @@ mod tests {
     #[test]
     fn a_creation_is_another_one_once_it_is_more_than_a_minute_later() {
         let life = |seconds, event_time| Life::of(&created(seconds), at(10 * MINUTE), &there(event_time));
-        assert_eq!(life(60, 0), Ok(Life::Known));
+        assert_eq!(life(60, 0), Ok(Life::Partition));
         assert_eq!(life(61, 0), Ok(Life::New(at(61_000))));
-        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Known));
-        assert_eq!(Life::of(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Known));
+        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Partition));
+        assert_eq!(Life::of(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Partition));
     }
 
     #[test]
     fn a_group_that_is_not_there_is_created_after_its_destruction() {
-        let gone = |gone_at| Facts { gone_at: Some(at(gone_at)), ..there(1_000) };
+        let gone = |gone_at| Facts { ended: Facts::destroyed(at(gone_at)).ended, ..there(1_000) };
         let life = |seconds, gone_at| Life::of(&created(seconds), at(10 * MINUTE), &gone(gone_at));
         assert_eq!(life(2, 1_500), Ok(Life::New(at(2_000))));
         assert_eq!(life(2, 2_500), Ok(Life::New(at(2_501))));
@@ -229,7 +230,7 @@ mod tests {
             (fact::TYPE, "Public"),
             ("user_defined.k", ""),
         ];
-        assert!(of_group(&info(&same, None), at(9), Life::Known, &known).is_empty());
+        assert!(of_group(&info(&same, None), at(9), Life::Partition, &known).is_empty());
         let other = [
             (fact::NAME, ""),
             (fact::NOTIFICATION, "n"),
@@ -242,7 +243,7 @@ mod tests {
         expected.set(fact::NOTIFICATION, text("n"), at(9));
         expected.set(fact::OWNER_ACCOUNT, None, at(9));
         expected.set("user_defined.k", text("v"), at(9));
-        assert_eq!(of_group(&info(&other, None), at(9), Life::Known, &known), expected);
+        assert_eq!(of_group(&info(&other, None), at(9), Life::Partition, &known), expected);
     }
 
     #[test]
@@ -252,7 +253,7 @@ mod tests {
         let values =
             [(fact::TYPE, "Work"), (fact::NAME, "a"), (fact::INTRODUCTION, ""), (fact::FACE_URL, "")];
         let info = info(&values, Some(1));
-        let mut expected = Facts::present(at(5), Attributes::new());
+        let mut expected = Facts::present(at(5));
         expected.set(fact::TYPE, text("Work"), at(9));
         expected.set(fact::NAME, text("a"), at(9));
         expected.set(fact::INTRODUCTION, text(""), at(9));
@@ -287,7 +288,7 @@ mod tests {
             ("bare".to_owned(), there(3)),
             ("raised".to_owned(), joined(3, "Member")),
             ("carded".to_owned(), carded),
-            ("left".to_owned(), Facts::departed(at(4))),
+            ("left".to_owned(), Facts::departed(at(4), None)),
             ("earlier".to_owned(), joined(1, "Admin")),
             ("absent".to_owned(), joined(3, "Member")),
             ("absent, of an earlier life".to_owned(), joined(1, "Member")),
@@ -302,7 +303,8 @@ mod tests {
             ("earlier", Member::default()),
             ("new", member("", "card")),
         ]);
-        let (said, absent) = of_members(&listed, at(9), (Life::Known, &there(2)), &known).unwrap_or_default();
+        let (said, absent) =
+            of_members(&listed, at(9), (Life::Partition, &there(2)), &known).unwrap_or_default();
         let mut raised = Facts::default();
         raised.set(fact::ROLE, text("Admin"), at(9));
         raised.set(fact::NAME_CARD, text("card"), at(9));
@@ -317,7 +319,7 @@ mod tests {
             ("earlier", there(9)),
             ("new", new),
         ];
-        assert_eq!(said, expected.map(|(account, facts)| (account.to_owned(), facts)).into());
+        assert_eq!(said, expected.map(|(account, facts)| (account.to_owned(), Arc::new(facts))).into());
         assert_eq!(absent, ["absent"]);
     }
 
@@ -327,12 +329,12 @@ mod tests {
         listed.member_num = Some(2);
         let of = |listed: &Roster, life| of_members(listed, at(9), (life, &there(2)), &BTreeMap::new());
         assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
-        assert!(of(&listed, Life::Known).is_ok_and(|(said, _)| said.len() == 1));
+        assert!(of(&listed, Life::Partition).is_ok_and(|(said, _)| said.len() == 1));
         listed.member_num = Some(1);
         assert!(of(&listed, Life::New(at(2))).is_ok());
         listed.is_steady = false;
         assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
         let listed = roster(&[(&"a".repeat(ACCOUNT_MAX_BYTES + 1), Member::default())]);
-        assert_eq!(of(&listed, Life::Known), Err(Unusable::Account));
+        assert_eq!(of(&listed, Life::Partition), Err(Unusable::Account));
     }
 }

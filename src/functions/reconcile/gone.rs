@@ -49,13 +49,14 @@ impl Pass<'_> {
         for ids in ids.chunks(CHUNK) {
             let mut groups = self.look_up(ids.iter().copied()).await?;
             // A callback may have told of it meanwhile, or of a new life.
-            groups.retain(|group| group.is_there() && group.facts.event_time <= gone_at(&group.key.group_id));
+            groups
+                .retain(|group| group.is_there() && group.facts.event_time() <= gone_at(&group.key.group_id));
             let ids: Vec<&str> = groups.iter().map(Listed::group_id).collect();
             let mut infos = self.reconcile.chat.group_infos(&ids, None, self.time.end).await?.value;
             for Listed { key, .. } in groups {
                 match infos.remove(&key.group_id) {
                     Some(Err(error)) if error.class() == Class::Gone => {
-                        let group = Facts { gone_at: gone_at(&key.group_id), ..Facts::default() };
+                        let group = gone_at(&key.group_id).map(Facts::destroyed).unwrap_or_default();
                         events.push(Event { key, group, members: BTreeMap::new() });
                     }
                     Some(Err(error)) => self.skip(&key.group_id, &error),
@@ -70,7 +71,7 @@ impl Pass<'_> {
         let _room = self.room(LEFTOVERS).await;
         self.begin()?;
         let group_id = event.key.group_id.clone();
-        let known = self.reconcile.store.known(&event.key, self.deadline(LEFTOVERS)).await?;
+        let known = self.reconcile.store.read_partition(&event.key, self.deadline(LEFTOVERS)).await?;
         self.write(event, &known).await?;
         self.with(|state| {
             state.place.gone.remove(&group_id);

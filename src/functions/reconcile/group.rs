@@ -1,6 +1,7 @@
 //! One group: what Chat says of it, what differs, and the event that corrects it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
@@ -9,7 +10,7 @@ use super::pass::{PARALLEL_GROUPS, Pass, State};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
 use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, fact};
-use crate::store::{Effect, Known, Listed, StoreError};
+use crate::store::{Effect, Listed, Partition, StoreError};
 use crate::time::EventTime;
 
 /// What Chat calls the role of an account that is no member.
@@ -89,10 +90,10 @@ impl Pass<'_> {
         let _room = self.room(members).await;
         self.begin()?;
         let roster = if has_members { Some(self.list(&key, info, life).await?) } else { None };
-        let known = self.reconcile.store.known(&key, self.deadline(members)).await?;
+        let known = self.reconcile.store.read_partition(&key, self.deadline(members)).await?;
         let (mut event, absent) = difference(key, (info, as_of), roster, &known)?;
         let (left, error) = self.left(&event.key, &absent).await;
-        event.members.extend(left);
+        event.members.extend(left.into_iter().map(|(account, facts)| (account, Arc::new(facts))));
         self.write(event, &known).await?;
         error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -131,7 +132,7 @@ impl Pass<'_> {
         let (mut left, mut error) = (BTreeMap::new(), None);
         for (account, role) in roles.value {
             match role {
-                Ok(role) if role == NOT_MEMBER => drop(left.insert(account, Facts::departed(time))),
+                Ok(role) if role == NOT_MEMBER => drop(left.insert(account, Facts::departed(time, None))),
                 Ok(_) => {}
                 Err(unsaid) => error = Some(unsaid),
             }
@@ -140,7 +141,7 @@ impl Pass<'_> {
     }
 
     /// Writes what is news of an event.
-    pub(super) async fn write(&self, event: Event, known: &Known) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, event: Event, known: &Partition) -> Result<(), StoreError> {
         let (dry_run, store) = (self.request.dry_run, &self.reconcile.store);
         let event = known.news(event);
         let has_work = !event.is_empty() || !known.leftovers(&event).is_empty();
@@ -148,7 +149,10 @@ impl Pass<'_> {
             true => !event.is_empty(),
             false => {
                 let deadline = self.deadline(event.members.len() as u64);
-                let applied = store.settle_over(&event, known, deadline).await?;
+                let applied = store.apply(&event, deadline).await?;
+                if applied.has_leftovers || !known.leftovers(&event).is_empty() {
+                    store.sweep(&event, deadline).await?;
+                }
                 matches!(applied.effect, Effect::Stored | Effect::Replaced)
             }
         };
@@ -164,7 +168,7 @@ fn difference(
     key: GroupKey,
     (info, as_of): (&GroupInfo, EventTime),
     roster: Option<Answer<Roster>>,
-    known: &Known,
+    known: &Partition,
 ) -> Result<(Event, Vec<String>), Unusable> {
     let known_group = known.group();
     let life = Life::of(info, as_of, &known_group)?;

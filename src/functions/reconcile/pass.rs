@@ -165,7 +165,7 @@ impl<'a> Pass<'a> {
             let _room = self.room(LEFTOVERS).await;
             self.begin()?;
             let nothing = Event { key: group.key, group: Facts::default(), members: BTreeMap::new() };
-            self.reconcile.store.settle(&nothing, self.deadline(LEFTOVERS)).await?;
+            self.reconcile.store.sweep(&nothing, self.deadline(LEFTOVERS)).await?;
             Ok(())
         };
         let groups = groups.into_iter().filter(|_| !self.request.dry_run);

@@ -85,7 +85,7 @@ pub struct Correction {
 impl Correction {
     /// Reads what is news out of the event that was written.
     pub(super) fn new(event: Event, dry_run: bool) -> Self {
-        let change = match (event.group.gone_at, event.group.event_time) {
+        let change = match (&event.group.ended, &event.group.began) {
             (Some(_), _) => Change::Destroyed,
             (None, Some(_)) => Change::Added,
             (None, None) => Change::Changed,
@@ -100,7 +100,7 @@ impl Correction {
             members_changed: Vec::new(),
         };
         for (account, facts) in event.members {
-            let list = match (facts.gone_at, facts.event_time) {
+            let list = match (&facts.ended, &facts.began) {
                 (Some(_), _) => &mut correction.members_removed,
                 (None, Some(_)) => &mut correction.members_added,
                 (None, None) => &mut correction.members_changed,

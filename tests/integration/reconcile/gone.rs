@@ -100,7 +100,7 @@ async fn groups_that_a_callback_has_destroyed_meanwhile_are_not_counted() {
     let first = call(&reconcile, &json!({}), stops_after(Duration::from_millis(1_000))).await;
     assert!(!first.report().finished);
     for id in &ids[..10] {
-        world.set(id, Facts { gone_at: Some(at(now())), ..Facts::default() }, &[]).await;
+        world.set(id, Facts::destroyed(at(now())), &[]).await;
     }
     // And one was made again: that is newer than what Chat has said.
     world.set("g10", there(now()), &[]).await;

@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tokio::time::Instant;
+
 use super::item::{self, GROUP_SK};
 use super::merge::{Merged, is_of_earlier_life, join, merge};
-use crate::event::{Attributes, Event, Facts};
+use super::{HEDGE_AFTER, Store, StoreError, text_of};
+use crate::event::{Attributes, Event, Facts, GroupKey, text};
+use crate::retry::{hedged, retry_until};
 
 /// The items of a group as they were read, by their range keys.
 #[derive(Debug)]
-pub(crate) struct Known(pub(super) HashMap<String, Attributes>);
+pub(crate) struct Partition(pub(super) HashMap<String, Attributes>);
 
-impl Known {
+impl Partition {
     /// An item as it was read.
     pub(crate) fn item(&self, sk: &str) -> Option<&Attributes> {
         self.0.get(sk)
@@ -50,11 +54,39 @@ impl Known {
         let (group, none) = (self.group_after(&event.group), Facts::default());
         let is_left = |(sk, item): &(&String, &Attributes)| {
             item::account(sk).is_some_and(|account| {
-                let said = event.members.get(account).unwrap_or(&none);
+                let said = event.members.get(account).map_or(&none, |facts| facts);
                 is_of_earlier_life(&join(&item::read(item), said), &group)
             })
         };
         self.0.iter().filter(is_left).map(|(_, item)| item).collect()
+    }
+}
+
+impl Store {
+    /// The items of one group.
+    pub(crate) async fn read_partition(
+        &self,
+        key: &GroupKey,
+        deadline: Instant,
+    ) -> Result<Partition, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table_name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(item::partition_key(key)));
+        let (mut items, mut start) = (HashMap::new(), None);
+        loop {
+            let page = || query.clone().set_exclusive_start_key(start.clone()).send();
+            let page = retry_until(deadline, || hedged(HEDGE_AFTER, page)).await?;
+            let by_sk = page.items.unwrap_or_default().into_iter();
+            items.extend(by_sk.filter_map(|item| Some((text_of(&item, "sk")?.to_owned(), item))));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(Partition(items));
+            }
+        }
     }
 }
 
@@ -68,11 +100,11 @@ mod tests {
     #[test]
     fn what_is_said_of_a_members_earlier_life_is_no_news() {
         let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
-        let there = |millis| Facts::present(EventTime::from_millis(millis), Attributes::new());
-        let group = ItemKey { group: &key, account: None }.write(&there(10), None);
-        let known = Known(HashMap::from([(GROUP_SK.to_owned(), group)]));
-        let members =
-            [("early", 9), ("ana", 10), ("ben", 11)].map(|(name, time)| (name.to_owned(), there(time)));
+        let there = |millis| Facts::present(EventTime::from_millis(millis));
+        let group = ItemKey { group: &key, account: None }.item(&there(10));
+        let known = Partition(HashMap::from([(GROUP_SK.to_owned(), group)]));
+        let members = [("early", 9), ("ana", 10), ("ben", 11)];
+        let members = members.map(|(name, time)| (name.to_owned(), there(time).into()));
         let event = Event { key, group: there(10), members: members.into() };
         let news = known.news(event);
         assert!(news.group.is_empty());
