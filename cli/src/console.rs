@@ -1,14 +1,11 @@
 //! The page on a deployed table, read-only, with the operator's own credentials.
 
 use std::error::Error;
-use std::time::Duration;
 
-use chat_groups::aws::{Aws, Timeouts};
 use tokio::net::TcpListener;
 
+use crate::aws;
 use crate::page::{Page, Table};
-
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(15) };
 
 /// Shows a deployed table on a page of this machine, read-only
 ///
@@ -40,9 +37,7 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 async fn table(Args { table_name: name, sdk_app_id, .. }: Args) -> Result<Table, Box<dyn Error>> {
-    let settings = chat_groups::config::aws_settings(&|name| std::env::var(name))
-        .map_err(|error| format!("{error}\n{HINT}"))?;
-    let client = Aws::new(settings).dynamodb(TIMEOUTS);
+    let client = aws::dynamodb()?;
     if let Some(sdk_app_id) = sdk_app_id {
         return Ok(Table::new(client, name, sdk_app_id));
     }
@@ -54,7 +49,3 @@ async fn table(Args { table_name: name, sdk_app_id, .. }: Args) -> Result<Table,
         }
     }
 }
-
-/// How to get what the SDK's variables hold.
-const HINT: &str = "Credentials come from the environment. With a profile or SSO, export them first:\n\
-    eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=…";

@@ -1,6 +1,8 @@
 //! The program `chat-groups`: one subcommand for each thing that a first-time user or an operator does by hand.
 
+mod aws;
 mod console;
+mod forget;
 mod page;
 mod put_back;
 mod reconcile;
@@ -34,6 +36,7 @@ enum Command {
     Console(console::Args),
     Reconcile(reconcile::Args),
     PutBack(put_back::Args),
+    Forget(forget::Args),
 }
 
 #[tokio::main]
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
         Command::Console(args) => console::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::PutBack(args) => put_back::run(args).await,
+        Command::Forget(args) => forget::run(args).await,
     })
 }
 

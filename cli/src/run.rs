@@ -8,9 +8,7 @@ use std::env::VarError;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::callback::{RosterCommand, Token};
 use chat_groups::config::WebhookSettings;
 use chat_groups::log::Record;
@@ -22,7 +20,7 @@ use tokio::net::TcpListener;
 
 const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 use crate::page::{Feed, Page, Sender, Table};
-use crate::show;
+use crate::{aws, show};
 use clap::builder::BoolishValueParser;
 
 /// The token of the vendor's own signature example.
@@ -74,7 +72,7 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
     let env = |name: &str| environment(name, &args, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
-    let table = Aws::new(settings.aws.clone()).dynamodb(PAGE_TIMEOUTS);
+    let table = aws::of(settings.aws.clone());
     let reader = Reader::new(table.clone(), settings.table_name.clone());
     let webhook = Arc::new(Webhook::from_settings(settings));
     let feed = Feed::default();
@@ -107,9 +105,6 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Nobody's two seconds run out while the page reads the whole table.
-const PAGE_TIMEOUTS: Timeouts =
-    Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(15) };
 /// Where the table is kept: below `CARGO_TARGET_DIR`, or the folder `target` where the program runs.
 fn data_file() -> PathBuf {
     let set = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());

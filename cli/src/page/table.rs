@@ -1,10 +1,8 @@
 //! The table as the page reads it. Queries and single reads are enough for everything but the list of all groups.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -44,12 +42,12 @@ pub struct Table {
 impl Table {
     /// A table of the application `sdk_app_id`.
     pub fn new(client: Client, name: String, sdk_app_id: u64) -> Self {
-        Self { client: retrying(&client), name, sdk_app_id }
+        Self { client, name, sdk_app_id }
     }
 
     /// The table of the application that its first items name; it takes the right to scan.
     pub async fn of_first_items(client: Client, name: String) -> Result<Option<Self>, Trouble> {
-        let scan = retrying(&client).scan().table_name(&name).limit(100).projection_expression("pk");
+        let scan = client.scan().table_name(&name).limit(100).projection_expression("pk");
         let page = scan.send().await.map_err(|error| Trouble::of_table(error, &name, "Scan"))?;
         let prefixes = page.items().iter().filter_map(|item| view::text(item, "pk")?.split_once('#'));
         let sdk_app_id = prefixes.into_iter().find_map(|(prefix, _)| prefix.parse().ok());
@@ -155,13 +153,6 @@ impl Table {
     fn key(&self, id: &str) -> AttributeValue {
         AttributeValue::S(format!("{}#{id}", self.sdk_app_id))
     }
-}
-
-/// The functions retry for themselves, against a deadline; here the SDK does, while somebody waits.
-fn retrying(client: &Client) -> Client {
-    let retries =
-        RetryConfig::standard().with_max_attempts(4).with_initial_backoff(Duration::from_millis(200));
-    Client::from_conf(client.config().to_builder().retry_config(retries).build())
 }
 
 /// A Scan under way.

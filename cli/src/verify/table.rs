@@ -1,19 +1,15 @@
 //! The group of this run in the deployed table: checked and removed.
 
 use std::error::Error;
-use std::time::Duration;
 
-use crate::show;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::event::{Attributes, GroupKey};
-use chat_groups::store::Reader;
-use chat_groups::store::partition_key;
+use chat_groups::store::{Reader, partition_key};
 use chat_groups_testkit::life::Step;
 use chat_groups_testkit::model::{seen, view};
 
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(10) };
+use crate::{aws, show};
 
 /// The table, as far as it holds one group.
 pub struct Table {
@@ -25,9 +21,7 @@ pub struct Table {
 impl Table {
     /// Access with the operator's own credentials.
     pub fn new(name: String, sdk_app_id: u64, group_id: String) -> Result<Self, Box<dyn Error>> {
-        let client =
-            Aws::new(chat_groups::config::aws_settings(&|name| std::env::var(name))?).dynamodb(TIMEOUTS);
-        Ok(Self { client, name, key: GroupKey { sdk_app_id, group_id } })
+        Ok(Self { client: aws::dynamodb()?, name, key: GroupKey { sdk_app_id, group_id } })
     }
 
     /// Shows the roster, and says whether it is what these steps lead to.
