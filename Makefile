@@ -20,34 +20,38 @@ WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
 # The benchmark, a workspace of its own.
 BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --locked
 
+# The programs that load and check, rather than operate.
+TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
+
 .DEFAULT_GOAL := help
 .PHONY: help run console screenshots test soak check check-size events bench build deploy outputs verify put-back \
 	reconcile reconcile-load e2e
 
 help: ## Lists the commands
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@echo "  ./chat-groups --help  Lists what else can be done by hand with a deployment"
 
 run: ## Runs the receiver and a page on loopback, and plays the vendor's sample and a group's life; ONCE=1 ends after that
-	cargo run --locked --quiet --package chat-groups-dev --bin local
+	@./chat-groups run
 
 console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
-	@cargo run --locked --quiet --package chat-groups-dev --bin console
+	@./chat-groups console
 
 test: ## Runs all tests
 	cargo test --locked --workspace
 
 soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
 	cargo build --locked --release --bins
-	cargo run --locked --quiet --package chat-groups-dev --bin soak
+	$(TESTKIT) soak
 
 events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
-	cargo run --locked --quiet --package chat-groups-dev --bin events
+	$(TESTKIT) events
 
 check: $(TOOLS)/bin/cargo-machete ## Runs all static checks
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
-	cargo run --locked --quiet --package chat-groups-dev --bin policy
+	$(TESTKIT) policy
 	$(TOOLS)/bin/cargo-machete
 	cargo fmt --manifest-path bench/Cargo.toml --all --check
 	cargo clippy $(BENCH) --workspace -- -D warnings
@@ -70,26 +74,26 @@ outputs: $(TOOLS)/aws/installed ## Prints the deployed stack's outputs as shell 
 	@$(WITH_TOOLS) tools/outputs
 
 verify: ## Checks a deployment: URL=… TOKEN_FILE=… SDK_APP_ID=…, and TABLE_NAME=… to see the items
-	@cargo run --locked --quiet --package chat-groups-dev --bin verify
+	@./chat-groups verify
 
 put-back: ## Puts lost events, LINES=… of the log, and dead letters back into their queues
-	@cargo run --locked --quiet --package chat-groups-dev --bin put-back
+	@./chat-groups put-back
 
-reconcile: ## Compares a deployed table with Chat's REST API, with the settings of reconcile; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
-	@cargo run --locked --quiet --package chat-groups-dev --bin reconcile-by-hand
+reconcile: ## Compares a deployed table with Chat's REST API; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
+	@./chat-groups reconcile
 
 reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT
 	cargo build --locked --release --bin reconcile
-	cargo run --locked --quiet --package chat-groups-dev --bin reconcile-load
+	$(TESTKIT) reconcile-load
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
 	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) build check-size ARCHITECTURE=arm64
-	cargo build --locked --package chat-groups-dev --bins
+	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
 screenshots: $(TOOLS)/aws/installed ## Remakes the pictures of the page in docs/; takes Chromium and its driver
-	cargo build --locked --package chat-groups-dev --bins
+	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md

@@ -167,14 +167,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use chat_groups_testkit::tls::Authority;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::timeout;
     use tokio_rustls::TlsAcceptor;
-    use tokio_rustls::rustls::ServerConfig;
-    use tokio_rustls::rustls::crypto::ring;
-    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     use super::*;
     use crate::log::error_chain;
@@ -333,20 +330,8 @@ mod tests {
 
     /// Accepts TLS connections whose certificate the returned roots vouch for.
     fn acceptor(protocol: &[u8]) -> (TlsAcceptor, Trust) {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned(), "::1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key).into())
-            .unwrap();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        (TlsAcceptor::from(Arc::new(config)), Trust::Bundle(authority.pem()))
+        let authority = Authority::new().unwrap();
+        (authority.acceptor(protocol).unwrap(), Trust::Bundle(authority.pem()))
     }
 
     #[tokio::test]

@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use dynoxide::Database;
 use dynoxide::actions::batch_execute_statement::BatchExecuteStatementRequest;
 use dynoxide::actions::put_item::PutItemRequest;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 use crate::database::create_table;
+use crate::tls::Authority;
 use crate::wire::Message;
 
 /// One request that came in.
@@ -57,12 +54,14 @@ impl DynamoDb {
         let plain_url = format!("http://localhost:{}", plain.local_addr()?.port());
         let secure = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://localhost:{}", secure.local_addr()?.port());
+        let issuer = Authority::new()?;
         let authority = folder.join("authority.pem");
+        std::fs::write(&authority, issuer.pem())?;
         let log = Log::default();
         let service = Service { database, log: Arc::clone(&log), hold };
         let serving = vec![
             tokio::spawn(accept(plain, None, service.clone())),
-            tokio::spawn(accept(secure, Some(acceptor(&authority)?), service)),
+            tokio::spawn(accept(secure, Some(issuer.acceptor(b"http/1.1")?), service)),
         ];
         Ok(Self { url, plain_url, authority, log, serving })
     }
@@ -151,22 +150,4 @@ impl Service {
             operation => Err(format!("expected an operation that webhook uses, found {operation:?}").into()),
         }
     }
-}
-
-/// Speaks TLS as localhost, by a new authority whose certificate is written to a file.
-fn acceptor(authority_file: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    std::fs::write(authority_file, authority.pem())?;
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &authority)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

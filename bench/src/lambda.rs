@@ -1,4 +1,4 @@
-//! The Lambda Runtime API on loopback, and one process under it.
+//! One process under the Lambda Runtime API.
 
 use std::error::Error;
 use std::fs::File;
@@ -8,16 +8,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::cpu::Share;
 use crate::database::TABLE_NAME;
 use crate::dynamodb::DynamoDb;
 use crate::receiver::Receiver;
-use crate::wire::Message;
+use crate::runtime_api::RuntimeApi;
 
 /// No process takes longer than this.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -97,8 +95,7 @@ pub async fn run(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
 
 async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     let database = DynamoDb::start(folder, work.hold).await?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let api = listener.local_addr()?.to_string();
+    let mut api = RuntimeApi::start().await?;
     let receiver = Receiver::start().await?;
     let log = folder.join("log");
     let events = Events::new(work.kind)?;
@@ -109,7 +106,7 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
         .arg(work.binary)
         .env_clear()
         .envs([
-            ("AWS_LAMBDA_RUNTIME_API", api.as_str()),
+            ("AWS_LAMBDA_RUNTIME_API", api.address.as_str()),
             ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
             ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
@@ -142,14 +139,10 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
 
     let start = Instant::now();
     go.write_all(b"\n").await?;
-    let mut calls = calls(listener);
     let mut run = Run::default();
     let mut first_end = start;
     for number in 0..work.events {
-        let next = calls.recv().await.ok_or("the process went away")?;
-        if !next.request.head.starts_with("GET /2018-06-01/runtime/invocation/next ") {
-            return Err(format!("expected a request for the next event, found {}", next.request.head).into());
-        }
+        let next = api.next().await?;
         if number == 0 {
             run.ready = next.at - start;
             run.ready_cpu = cpu_time(id)? - before;
@@ -161,15 +154,15 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
         if number + 1 == work.events {
             database.log.lock().map_err(|_| "a connection failed")?.clear();
         }
-        let event = events.next(number)?;
+        let event = events.next(number);
         let sent = Instant::now();
-        next.answer.send(event).map_err(|_| "the process went away")?;
-        let Call { request: response, at: end, answer: received } =
-            calls.recv().await.ok_or("the process went away")?;
-        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        if !response.head.contains("/response ") || answer["statusCode"] != 200 {
-            let body = String::from_utf8_lossy(&response.body);
-            return Err(format!("expected status 200, found {} {body}", response.head).into());
+        next.send(number, event, LIMIT)?;
+        let answer = api.answer().await?;
+        let end = answer.at;
+        let response: Value =
+            serde_json::from_slice(answer.result.as_ref().map_err(String::clone)?).unwrap_or_default();
+        if response["statusCode"] != 200 {
+            return Err(format!("expected status 200, found {response}").into());
         }
         if number == 0 {
             run.first = run.ready + (end - sent);
@@ -178,8 +171,7 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
         } else {
             run.warm.push(end - sent);
         }
-        let head = "HTTP/1.1 202 Accepted\r\n".to_owned();
-        received.send(Message { head, body: Vec::new() }).map_err(|_| "the process went away")?;
+        answer.accept()?;
     }
     run.warm_wall = first_end.elapsed();
     run.warm_cpu = cpu_time(id)? - before - run.first_cpu;
@@ -192,39 +184,6 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     drop(seen);
     run.record = last_line(&log)?;
     Ok(run)
-}
-
-/// A request of the process, and where its answer goes.
-struct Call {
-    request: Message,
-    at: Instant,
-    answer: oneshot::Sender<Message>,
-}
-
-/// Takes the requests of a process, over as many connections as it likes.
-fn calls(listener: TcpListener) -> mpsc::Receiver<Call> {
-    let (calls, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let calls = calls.clone();
-            tokio::spawn(async move {
-                // A connection ends when its process does, however that looks from here.
-                drop(pass_on(stream, calls).await);
-            });
-        }
-    });
-    receiver
-}
-
-async fn pass_on(stream: TcpStream, calls: mpsc::Sender<Call>) -> Result<(), Box<dyn Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(stream);
-    while let Some(request) = Message::read(&mut stream).await? {
-        let (answer, answered) = oneshot::channel();
-        calls.send(Call { request, at: Instant::now(), answer }).await?;
-        answered.await?.write(&mut stream).await?;
-    }
-    Ok(())
 }
 
 /// How often requests began only after all those before had ended.
@@ -271,21 +230,14 @@ impl Events {
         Ok(Self { kind, event, body })
     }
 
-    fn next(&self, number: usize) -> Result<Message, Box<dyn Error>> {
+    fn next(&self, number: usize) -> Vec<u8> {
         let (mut event, mut body) = (self.event.clone(), self.body.clone());
         match self.kind {
             Kind::Creation(_) => body["GroupId"] = format!("@TGS#{number:09}").into(),
             Kind::Join => body["NewMemberList"] = json!([member(number)]),
         }
         event["body"] = body.to_string().into();
-        let deadline = (SystemTime::now() + LIMIT).duration_since(UNIX_EPOCH)?.as_millis();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-             lambda-runtime-aws-request-id: 8476a536-e9f4-11e8-9739-{number:012}\r\n\
-             lambda-runtime-deadline-ms: {deadline}\r\n\
-             lambda-runtime-invoked-function-arn: arn:aws:lambda:eu-west-1:123456789012:function:bench\r\n"
-        );
-        Ok(Message { head, body: event.to_string().into_bytes() })
+        event.to_string().into_bytes()
     }
 }
 

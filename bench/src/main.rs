@@ -4,14 +4,19 @@
 //! follow to compare ours with. Of `zip:name=binary` only the size is taken.
 
 mod cpu;
-// The one file of `dev` that is needed here; the crate would bring the AWS SDK, to be compiled a third time.
-#[path = "../../dev/src/table.rs"]
+// Some files of `testkit`; the crate would bring the AWS SDK, to be compiled a third time.
+#[path = "../../testkit/src/table.rs"]
 #[allow(dead_code)]
 mod database;
 mod dynamodb;
 mod lambda;
 mod receiver;
 mod report;
+#[path = "../../testkit/src/runtime_api.rs"]
+mod runtime_api;
+#[path = "../../testkit/src/tls.rs"]
+mod tls;
+#[path = "../../testkit/src/wire.rs"]
 mod wire;
 
 use std::error::Error;

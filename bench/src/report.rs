@@ -282,8 +282,7 @@ impl Report {
 
     fn forward(&mut self, measured: &Measured) {
         let (cold, warm) = (&measured.forward_cold, &measured.forward_warm);
-        let title =
-            "What passing on adds to a creation of two, with a downstream receiver on loopback, over plain HTTP.";
+        let title = "What passing on adds to a creation of two, with a downstream receiver on loopback, over plain HTTP.";
         self.head(title, &["figure"], &["without FORWARD_URL", "with it"]);
         let mut row = |figure: &str, runs: &[Vec<Run>], of: fn(&Run) -> f64| {
             let cells = runs.iter().map(|runs| spread(runs, of).cell(3));

@@ -13,7 +13,7 @@ import boto3
 import requests
 from moto.server import ThreadedMotoServer
 
-from template import TARGET, of_type, target
+from template import PROGRAM, of_type, target
 
 # moto's server would report every request.
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -31,7 +31,7 @@ class LocalRun:
         self.folder = tempfile.TemporaryDirectory()
         env = os.environ | {"CARGO_TARGET_DIR": "", "PAGE_PORT": "0", "PORT": "0", "DYNAMODB_PORT": "0"}
         self.process = subprocess.Popen(
-            [TARGET / "debug/local"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
+            [PROGRAM, "run"], cwd=self.folder.name, env=env, stdout=subprocess.PIPE, text=True
         )
         self.page_url = self.printed(r"^Page\s+(\S+)")
         self.url = self.printed(r"^Receiver\s+(\S+)")

@@ -10,6 +10,7 @@ from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+PROGRAM = TARGET / "debug/chat-groups"
 PARAMETERS = {"SdkAppId": "1400000001", "CallbackTokenSecret": "chat-groups/token", "Architecture": "arm64"}
 
 

@@ -9,7 +9,7 @@ import boto3
 from harness import FunctionCase, keys_of
 from services import CREDENTIALS, TABLE
 from standins import ChatApi
-from template import TARGET
+from template import PROGRAM
 
 # The vendor's published sample.
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
@@ -79,7 +79,7 @@ class Reconcile(FunctionCase):
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         } | settings
-        program = [TARGET / "debug/reconcile-by-hand"]
+        program = [PROGRAM, "reconcile"]
         ran = subprocess.run(program, env=os.environ | env, capture_output=True, text=True)
         for secret in (KEY, "usersig"):
             self.assertNotIn(secret, ran.stdout + ran.stderr)
@@ -109,7 +109,9 @@ class Reconcile(FunctionCase):
         self.assertIn("1 listed, 1 compared, 0 skipped; corrected: 0 added, 0 changed, 0 destroyed", said)
 
     def test_from_a_laptop_it_says_what_is_wrong(self):
-        self.assertEqual(self.by_hand(APPLY="yes"), (1, "error: APPLY: expected 1, 0 or nothing\n"))
+        code, said = self.by_hand(APPLY="maybe")
+        self.assertEqual(code, 2)
+        self.assertIn("invalid value 'maybe' for '--apply'", said)
         code, said = self.by_hand(CHAT_ADMIN_ACCOUNT="")
         self.assertEqual(code, 1)
         self.assertIn("CHAT_ADMIN_ACCOUNT: expected the UserID of an App admin", said)

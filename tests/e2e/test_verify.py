@@ -5,7 +5,7 @@ import subprocess
 import unittest
 
 from services import CREDENTIALS, TABLE, TOKEN, LocalRun
-from template import TARGET
+from template import PROGRAM
 
 
 class Verify(unittest.TestCase):
@@ -17,7 +17,7 @@ class Verify(unittest.TestCase):
     def verify(self, **settings):
         env = {"URL": self.local_run.url, "TOKEN": TOKEN, "SDK_APP_ID": "1400000001"} | settings
         ran = subprocess.run(
-            [TARGET / "debug/verify"], env=os.environ | env, capture_output=True, text=True
+            [PROGRAM, "verify"], env=os.environ | env, capture_output=True, text=True
         )
         return ran.returncode, ran.stdout + ran.stderr
 

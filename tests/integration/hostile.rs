@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use chat_groups::callback::RosterCommand;
 use chat_groups::webhook::Webhook;
-use chat_groups_dev::bodies::Group;
+use chat_groups_testkit::bodies::Group;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

@@ -6,8 +6,8 @@ use chat_groups::callback::{Origin, Query, RosterCommand};
 use chat_groups::event::Event;
 use chat_groups::store::text_of;
 use chat_groups::time::from_millis;
-use chat_groups_dev::bodies::Group;
-use chat_groups_dev::model::seen;
+use chat_groups_testkit::bodies::Group;
+use chat_groups_testkit::model::seen;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -23,6 +23,6 @@ mod promises;
 mod readers;
 mod reconcile;
 
-use chat_groups_dev::{
+use chat_groups_testkit::{
     chat as chat_api, function, proxy, queue, receiver, samples, secrets, table as database,
 };

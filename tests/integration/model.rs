@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::harness::{NOW, SDK_APP_ID, Table, deliver, key, query};
 use crate::queue::Queue;
 use chat_groups::store::Reader;
-use chat_groups_dev::bodies::Group;
-use chat_groups_dev::model::{seen, view};
+use chat_groups_testkit::bodies::Group;
+use chat_groups_testkit::model::{seen, view};
 
 const HISTORIES: u64 = 1000;
 const WORKERS: u64 = 8;

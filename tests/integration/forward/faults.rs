@@ -1,18 +1,14 @@
 //! The fault table: whatever the downstream receiver, the table and the queues do, for each kind of callback.
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use chat_groups_testkit::tls::Authority;
 use futures_util::future::join_all;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
 use super::{Answer, OURS, ask, finish, later, verify, willing, without};
@@ -40,50 +36,24 @@ const HANDED: Expected = ["ok", "handed", "handed"];
 const TAKEN: Expected = ["ok", "ok", "no"];
 const NOT_TAKEN: Expected = ["no", "no", "no"];
 
-struct Authority {
-    pem: String,
-    key: KeyPair,
-    certificate: rcgen::Certificate,
-}
-
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    Authority { pem: authority.pem(), key, certificate }
-});
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new().unwrap());
 
 /// The file with the root that is set.
 static BUNDLE: LazyLock<String> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.pem", std::process::id()));
-    std::fs::write(&path, &AUTHORITY.pem).unwrap();
+    std::fs::write(&path, AUTHORITY.pem()).unwrap();
     path.to_str().unwrap().to_owned()
 });
 
 /// How many cases are under way at once, of all tables: they measure time.
 static TURNS: Semaphore = Semaphore::const_new(4);
 
-fn acceptor(protocol: &[u8]) -> TlsAcceptor {
-    let key = PrivatePkcs8KeyDer::from(AUTHORITY.key.serialize_der());
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![AUTHORITY.certificate.der().clone()], key.into())
-        .unwrap();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    TlsAcceptor::from(Arc::new(config))
-}
-
 /// Starts a receiver that speaks TLS, and HTTP/2 if that is the protocol.
 async fn start_tls(protocol: &'static [u8], reply: Reply) -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let receiver = Receiver::new(format!("https://localhost:{port}"), reply);
-    let (server, acceptor) = (receiver.clone(), acceptor(protocol));
+    let (server, acceptor) = (receiver.clone(), AUTHORITY.acceptor(protocol).unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (server, acceptor) = (server.clone(), acceptor.clone());

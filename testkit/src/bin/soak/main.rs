@@ -1,0 +1,262 @@
+//! `make soak`: the real functions under load, with faults at random, and an audit of what they kept.
+
+mod audit;
+mod faults;
+mod plan;
+mod redriver;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env::VarError;
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::store::Reader;
+use chat_groups_testkit::function::Function;
+use chat_groups_testkit::proxy::{Fault, Proxy, Script};
+use chat_groups_testkit::queue::Queue;
+use chat_groups_testkit::samples::{self, Signer};
+use chat_groups_testkit::table as database;
+use clap::Parser;
+use fastrand::Rng;
+use plan::Plan;
+use redriver::Redriver;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// The promise: from the gateway's side, the Runtime API included.
+const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+
+/// How many `webhook` processes run side by side, as Lambda would run them.
+const PROCESSES: usize = 4;
+
+/// One answer to one delivery.
+struct Answered {
+    body: usize,
+    status: u64,
+    took: Duration,
+}
+
+/// What has come of all deliveries.
+#[derive(Default)]
+struct Delivered {
+    answers: Vec<Answered>,
+    lines: Vec<Value>,
+    faults: usize,
+}
+
+/// Delivers events with random faults to the functions, and audits the table
+#[derive(Parser)]
+struct Args {
+    /// How many deliveries, at least
+    #[arg(long, env = "EVENTS", default_value_t = 20_000)]
+    events: usize,
+    /// Makes the same events again
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match soak(Args::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn Error>> {
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let mut rng = Rng::with_seed(seed);
+    println!("{deliveries} deliveries, SEED={seed}");
+    let plan = Arc::new(Plan::new(deliveries, &mut rng));
+
+    let database = dynoxide::Database::memory()?;
+    database::create_table(&database)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let table_url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    let queue = Queue::start().await?;
+    let table_proxy = Proxy::start(&table_url, Script::always(Fault::None)).await?;
+    let queue_proxy = Proxy::start(&queue.url, Script::always(Fault::None)).await?;
+    let redriver = Redriver::new(start("redrive", &table_proxy.url, "").await?);
+
+    let is_delivered = AtomicBool::new(false);
+    let deliver = async {
+        let delivered = deliver_all(&plan, (&table_proxy, &queue_proxy), rng).await;
+        is_delivered.store(true, Ordering::Relaxed);
+        delivered.map_err(|error| error.to_string())
+    };
+    let (delivered, waiting) = tokio::try_join!(deliver, redriver.follow(&queue, &is_delivered))?;
+    table_proxy.set(Script::always(Fault::None));
+    redriver.drain(waiting).await?;
+
+    let reader = Reader::new(client(&table_url)?, database::TABLE_NAME.to_owned());
+    let mut wrong = unexpected(&delivered);
+    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
+    // Put back from the log, nothing at all is missing.
+    redriver.drain(lost(&delivered.lines)).await?;
+    let groups = groups(&plan.bodies);
+    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
+    println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
+    println!("redriven     {}", redriver.finished());
+    Ok(report(&delivered, &wrong))
+}
+
+/// Delivers everything to several processes, while table and queue break.
+async fn deliver_all(
+    plan: &Arc<Plan>,
+    (table, queue): (&Proxy, &Proxy),
+    rng: Rng,
+) -> Result<Delivered, Box<dyn Error>> {
+    let (faults, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut webhooks = Vec::new();
+    for _ in 0..PROCESSES {
+        let webhook = start("webhook", &table.url, &queue.url).await?;
+        webhooks.push(tokio::spawn(deliver(webhook, Arc::clone(plan), Arc::clone(&next))));
+    }
+    let breaker =
+        tokio::spawn(faults::break_at_random(table.clone(), queue.clone(), rng, Arc::clone(&faults)));
+    let mut delivered = Delivered::default();
+    for webhook in webhooks {
+        let (answers, lines) = webhook.await??;
+        delivered.answers.extend(answers);
+        delivered.lines.extend(lines);
+    }
+    breaker.abort();
+    Ok(Delivered { faults: faults.load(Ordering::Relaxed), ..delivered })
+}
+
+/// Delivers what is next until nothing is left; returns the answers and the log lines.
+async fn deliver(
+    webhook: Function,
+    plan: Arc<Plan>,
+    next: Arc<AtomicUsize>,
+) -> Result<(Vec<Answered>, Vec<Value>), String> {
+    let signer = Signer::default();
+    let mut answers = Vec::new();
+    while let Some(body) = plan.order.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let request = signer.event(&plan.bodies[*body]);
+        let start = Instant::now();
+        let answer = webhook.invoke(request).await?;
+        let status = answer["statusCode"].as_u64().unwrap_or_default();
+        answers.push(Answered { body: *body, status, took: start.elapsed() });
+    }
+    // Its last lines are on their way.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let lines = webhook.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    Ok((answers, lines))
+}
+
+/// What should never have been answered, or logged.
+fn unexpected(delivered: &Delivered) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
+    let (lost, answered_503) = (lost(&delivered.lines).len(), count(503));
+    if lost != answered_503 {
+        wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
+    }
+    if count(200) + answered_503 != delivered.answers.len() {
+        wrong.push("an answer that is neither 200 nor 503".to_owned());
+    }
+    wrong
+}
+
+/// The messages of lost events, as they stand in the log.
+fn lost(lines: &[Value]) -> Vec<String> {
+    let lost = lines.iter().filter(|line| line["outcome"] == "lost");
+    lost.flat_map(|line| match &line["event"] {
+        Value::Array(messages) => messages.iter().map(ToString::to_string).collect(),
+        message => vec![message.to_string()],
+    })
+    .collect()
+}
+
+/// What was told of each group.
+fn groups(bodies: &[Value]) -> BTreeMap<&str, Vec<&Value>> {
+    let mut groups = BTreeMap::<&str, Vec<&Value>>::new();
+    for body in bodies {
+        groups.entry(body["GroupId"].as_str().unwrap_or_default()).or_default().push(body);
+    }
+    groups
+}
+
+/// The groups of which every event was answered OK: one that was not may be in the table all the same.
+fn kept<'a>(plan: &'a Plan, delivered: &Delivered) -> BTreeMap<&'a str, Vec<&'a Value>> {
+    let refused = delivered.answers.iter().filter(|answer| answer.status != 200);
+    let refused: BTreeSet<&str> =
+        refused.filter_map(|answer| plan.bodies[answer.body]["GroupId"].as_str()).collect();
+    let mut groups = groups(&plan.bodies);
+    groups.retain(|group_id, _| !refused.contains(group_id));
+    groups
+}
+
+/// Prints what happened; whether it is as promised.
+fn report(delivered: &Delivered, wrong: &[String]) -> bool {
+    let Delivered { answers, lines, faults } = delivered;
+    let mut took: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
+    took.sort_unstable();
+    let at = |share: f64| {
+        let index = (took.len() as f64 * share) as usize;
+        took.get(index.min(took.len().saturating_sub(1))).copied().unwrap_or_default()
+    };
+    let count = |of: &mut dyn Iterator<Item = String>| {
+        let mut counts = BTreeMap::<String, usize>::new();
+        of.for_each(|name| *counts.entry(name).or_default() += 1);
+        counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    println!("answers      {}", count(&mut answers.iter().map(|answer| answer.status.to_string())));
+    println!(
+        "outcomes     {}",
+        count(&mut lines.iter().filter_map(|line| Some(line["outcome"].as_str()?.to_owned())))
+    );
+    let [p50, p99, maximum] = [0.5, 0.99, 1.0].map(|share| at(share).as_millis());
+    println!("answer time  p50 {p50} ms, p99 {p99} ms, maximum {maximum} ms");
+    println!("faults       {faults}");
+    println!(
+        "wrong        {} (groups that are not what was answered OK or put back from the log)",
+        wrong.len()
+    );
+    for line in wrong.iter().take(5) {
+        println!("{line}");
+    }
+    let in_time = at(1.0) < ANSWER_BUDGET;
+    if !in_time {
+        println!("one answer took longer than {ANSWER_BUDGET:?}");
+    }
+    in_time && wrong.is_empty()
+}
+
+async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function, Box<dyn Error>> {
+    let env = [
+        ("TABLE_NAME", database::TABLE_NAME),
+        ("SDK_APP_ID", samples::SDK_APP_ID),
+        ("CALLBACK_TOKENS", samples::TOKEN),
+        // The sample's Sign is as old as the vendor's example.
+        ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
+        ("RETRY_QUEUE_URL", queue_url),
+        ("AWS_REGION", "local"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
+        ("AWS_ENDPOINT_URL_SQS", queue_url),
+    ];
+    Function::start_release(name, &env).await
+}
+
+fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
+    let settings = chat_groups::config::aws_settings(&|name| match name {
+        "AWS_ENDPOINT_URL" => Ok(table_url.to_owned()),
+        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
+        _ => Err(VarError::NotPresent),
+    })?;
+    let long = Duration::from_secs(60);
+    Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
+}

@@ -1,0 +1,80 @@
+//! The embedded DynamoDB, with the table that `template.yaml` defines.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use dynoxide::Database;
+use dynoxide::actions::create_table::CreateTableRequest;
+use dynoxide::actions::list_tables::ListTablesRequest;
+use dynoxide::actions::update_time_to_live::UpdateTimeToLiveRequest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The name of the local table; in AWS it is CloudFormation's choice.
+pub const TABLE_NAME: &str = "groups";
+
+const TEMPLATE: &str = include_str!("../../template.yaml");
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Template {
+    resources: HashMap<String, Resource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Resource {
+    #[serde(default)]
+    properties: Value,
+}
+
+/// Creates the table in a database that does not have it yet.
+pub fn create_table(database: &Database) -> Result<(), String> {
+    let tables = database.list_tables(ListTablesRequest::default()).map_err(|error| error.to_string())?;
+    if tables.table_names.iter().any(|name| name == TABLE_NAME) {
+        return Ok(());
+    }
+    let properties = table_properties()?;
+    let time_to_live = json!({
+        "TableName": TABLE_NAME, "TimeToLiveSpecification": properties["TimeToLiveSpecification"],
+    });
+    database.create_table(create_request(properties)?).map_err(|error| error.to_string())?;
+    let time_to_live: UpdateTimeToLiveRequest =
+        serde_json::from_value(time_to_live).map_err(|error| format!("template.yaml: {error}"))?;
+    database.update_time_to_live(time_to_live).map(drop).map_err(|error| error.to_string())
+}
+
+/// The table's logical id in the template.
+const TABLE: &str = "Table";
+
+/// The table's properties as CloudFormation names them.
+fn table_properties() -> Result<Value, String> {
+    let mut template: Template =
+        serde_saphyr::from_str(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
+    let table = template.resources.remove(TABLE);
+    Ok(table.ok_or_else(|| format!("template.yaml: expected a resource {TABLE}"))?.properties)
+}
+
+/// The same as CreateTable names them. Time to live is a request of its own; nobody reads the stream here, and it would
+/// keep every change for good.
+fn create_request(mut properties: Value) -> Result<CreateTableRequest, String> {
+    properties["TableName"] = TABLE_NAME.into();
+    properties["SSESpecification"] = json!({ "Enabled": true });
+    properties["StreamSpecification"] = Value::Null;
+    serde_json::from_value(properties).map_err(|error| format!("template.yaml: {error}"))
+}
+
+/// Opens a database file, or creates it.
+pub fn open(path: &Path) -> Result<Database, String> {
+    let open = || -> Result<Database, String> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        }
+        let database = Database::new(&path.to_string_lossy()).map_err(|error| error.to_string())?;
+        create_table(&database)?;
+        Ok(database)
+    };
+    open().map_err(|error| {
+        format!("{}: expected a data file of this program, or none ({error}); delete it", path.display())
+    })
+}
