@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from functools import cache
 
 from metric_filter import matches
 from template import of_type, target
@@ -39,7 +40,7 @@ class World:
                 continue
             metric = properties["MetricTransformations"][0]
             dimensions = [line.get(dimension["Value"][2:]) for dimension in metric.get("Dimensions", [])]
-            if matches(properties["FilterPattern"], line):
+            if match(properties["FilterPattern"], tuple(line.items())):
                 value = metric["MetricValue"]
                 amount = line[value[2:]] if value.startswith("$.") else float(value)
                 self.count((metric["MetricName"], *dimensions), minute, amount * times)
@@ -48,17 +49,24 @@ class World:
 
     def over(self, query, minute, periods):
         """A metric's value in each of the last periods, oldest first. What comes from the log comes a minute late."""
-        metric, length = query["Metric"], query["Period"]
+        metric, length = query["Metric"], query["Period"] // 60
         dimensions = [named(dimension["Value"]) for dimension in metric.get("Dimensions", [])]
-        values = self.values.get((metric["MetricName"], *dimensions), [])
+        values = self.values.get((metric["MetricName"], *dimensions))
+        if values is None:
+            return [None] * periods
         end = minute if metric["Namespace"] == OWN else minute + 1
         series = []
-        for period in range(periods, 0, -1):
-            stop = minute + 1 - (period - 1) * length // 60
-            window = values[max(0, stop - length // 60) : min(max(0, stop), end)]
+        for period in range(periods - 1, -1, -1):
+            stop = minute + 1 - period * length
+            window = values[max(0, stop - length) : min(max(0, stop), end)]
             present = [value for value in window if value is not None]
             series.append({"Sum": sum, "Maximum": max}[query["Stat"]](present) if present else None)
         return series
+
+
+@cache
+def match(pattern, fields):
+    return matches(pattern, dict(fields))
 
 
 def named(value):
@@ -89,14 +97,19 @@ def value_of(alarm, values, parameters):
     for metric in alarm["Metrics"]:
         if "Expression" in metric:
             text = resolved(metric["Expression"], parameters).replace(" AND ", " and ").replace(" OR ", " or ")
-            assert re.fullmatch(r"[\w(),+\-*>= ]+", text), text
             try:
-                value = eval(text, {"__builtins__": {}} | functions, values)
+                value = eval(compiled(text), {"__builtins__": {}} | functions, values)
             except TypeError:
                 # One of the metrics has no data in this period.
                 value = None
             values = values | {metric["Id"]: value}
     return value
+
+
+@cache
+def compiled(text):
+    assert re.fullmatch(r"[\w(),+\-*>= ]+", text), text
+    return compile(text, "<expression>", "eval")
 
 
 def state(alarm, world, minute, parameters):

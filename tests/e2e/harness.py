@@ -42,7 +42,7 @@ COUNTED = {
         "Refused": lambda line: line["error_code"] in {120003, 120004, 120006},
     },
     "RedriveLog": {
-        "Retries": lambda line: line.get("forward") is None,
+        "RetryFailed": lambda line: line["outcome"] == "failed" and line.get("forward") is None,
         "LateForwards": lambda line: line.get("forward") is not None,
     },
     "ReconcileLog": {

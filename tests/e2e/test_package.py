@@ -7,12 +7,13 @@ import unittest
 import zipfile
 
 import boto3
+import requests
 from harness import bootstrap
 from moto.server import ThreadedMotoServer
 from samcli.yamlhelper import yaml_parse
 from emulator import MACHINE
 from services import CREDENTIALS
-from template import ROOT, TARGET, monitoring, of_type, transformed
+from template import TARGET, monitoring, of_type, transformed
 
 PACKAGE = TARGET / f"package/{MACHINE}"
 KNOWN = {
@@ -45,18 +46,23 @@ class Package(unittest.TestCase):
                 self.assertTrue(archive.infolist()[0].external_attr >> 16 & 0o111, "not executable")
                 self.assertEqual(archive.read("bootstrap"), bootstrap(name).read_bytes())
 
-    def test_it_deploys(self):
+    def setUp(self):
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         self.addCleanup(server.stop)
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
-        client = lambda service: boto3.client(service, endpoint_url=endpoint, **CREDENTIALS)
-
-        s3 = client("s3")
+        self.endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        # The emulator keeps what an earlier server had.
+        requests.post(f"{self.endpoint}/moto-api/reset")
+        s3 = self.client("s3")
         s3.create_bucket(Bucket="code", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         for path in PACKAGE.iterdir():
             s3.upload_file(str(path), "code", f"v1/{path.name}")
-        client("secretsmanager").create_secret(Name="chat-groups/token", SecretString="a-token")
+        self.client("secretsmanager").create_secret(Name="chat-groups/token", SecretString="a-token")
+
+    def client(self, service):
+        return boto3.client(service, endpoint_url=self.endpoint, **CREDENTIALS)
+
+    def deploy(self, **parameters):
         given = {
             "SdkAppId": "1400000001",
             "CallbackTokenSecret": "chat-groups/token",
@@ -64,7 +70,7 @@ class Package(unittest.TestCase):
             "Architecture": MACHINE,
             "CodeBucket": "code",
             "CodePrefix": "v1/",
-        }
+        } | parameters
         # CloudFormation applies SAM's transformation. Its emulator does not, and knows neither HTTP APIs nor aliases.
         template = transformed(yaml_parse((PACKAGE / "template.yaml").read_text()), **given)
         template["Resources"] = {
@@ -73,7 +79,7 @@ class Package(unittest.TestCase):
         commit = template.pop("Outputs")["Commit"]["Value"]
         self.assertRegex(commit, r"^[0-9a-f]{12}(-modified)?$|^unknown$")
         text = json.dumps(template).replace('{"Ref": "HttpApi"}', '"an-api"').replace("${HttpApi}", "an-api")
-        cloudformation = client("cloudformation")
+        cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
             StackName="packaged",
             TemplateBody=text,
@@ -82,17 +88,48 @@ class Package(unittest.TestCase):
         )
         stack = cloudformation.describe_stacks(StackName="packaged")["Stacks"][0]
         self.assertEqual(stack["StackStatus"], "CREATE_COMPLETE")
-        functions = client("lambda").list_functions()["Functions"]
+        # The nested template was fetched from the bucket.
+        (nested,) = (
+            stack for stack in cloudformation.describe_stacks()["Stacks"] if "MonitoringStack" in stack["StackName"]
+        )
+        return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in nested["Parameters"]}
+
+    def test_it_deploys(self):
+        watched = self.deploy()
+        functions = self.client("lambda").list_functions()["Functions"]
         codes = {base64.b64decode(function["CodeSha256"]).hex() for function in functions}
         zips = {hashlib.sha256(path.read_bytes()).hexdigest() for path in PACKAGE.glob("*.zip")}
         self.assertEqual((len(functions), codes), (len(FUNCTIONS), zips))
-        tables = client("dynamodb").list_tables()["TableNames"]
-        self.assertEqual(len(tables), 1)
-        # The nested template was fetched from the bucket, and got its parameters.
-        (nested,) = (
-            stack
-            for stack in cloudformation.describe_stacks()["Stacks"]
-            if "MonitoringStack" in stack["StackName"]
+        self.assertEqual(self.client("dynamodb").list_tables()["TableNames"], [watched["Table"]])
+        self.assertEqual(set(watched), set(monitoring()["Parameters"]))
+
+    def test_it_takes_a_restored_table(self):
+        """docs/restore.md, as far as the emulator goes."""
+        client = self.client("dynamodb")
+        own = of_type(transformed(), "AWS::DynamoDB::Table")["Table"]
+        for name in ("PointInTimeRecoverySpecification", "TimeToLiveSpecification", "StreamSpecification"):
+            own.pop(name)
+        client.create_table(TableName="damaged", **own)
+        item = {"pk": {"S": "1400000001#a"}, "sk": {"S": "GROUP"}, "extra": {"M": {}}}
+        client.put_item(TableName="damaged", Item=item)
+        pitr = {"PointInTimeRecoveryEnabled": True}
+        client.update_continuous_backups(TableName="damaged", PointInTimeRecoverySpecification=pitr)
+        client.restore_table_to_point_in_time(
+            SourceTableName="damaged", TargetTableName="restored", UseLatestRestorableTime=True
         )
-        passed = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in nested["Parameters"]}
-        self.assertEqual((set(passed), passed["Table"]), (set(monitoring()["Parameters"]), tables[0]))
+        client.update_table(
+            TableName="restored",
+            DeletionProtectionEnabled=True,
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+        ttl = {"Enabled": True, "AttributeName": "expires_at"}
+        client.update_time_to_live(TableName="restored", TimeToLiveSpecification=ttl)
+        client.update_continuous_backups(TableName="restored", PointInTimeRecoverySpecification=pitr)
+        stream = client.describe_table(TableName="restored")["Table"]["LatestStreamArn"]
+
+        watched = self.deploy(ExistingTableName="restored", ExistingTableStreamArn=stream)
+        self.assertEqual(watched["Table"], "restored")
+        self.assertEqual(set(client.list_tables()["TableNames"]), {"damaged", "restored"})
+        for function in self.client("lambda").list_functions()["Functions"]:
+            self.assertEqual(function["Environment"]["Variables"]["TABLE_NAME"], "restored")
+        self.assertEqual(client.scan(TableName="restored")["Items"], [item])
