@@ -67,7 +67,8 @@ build: $(TOOLS)/aws/installed ## Builds the functions for Lambda; ARCHITECTURE=x
 package: build ## Builds a folder of zips and templates that deploys without Rust; ARCHITECTURE=x86_64 instead of arm64
 	tools/package $(LAMBDA_DIR) $(PACKAGE_DIR) $(ARCHITECTURE)
 
-check-size: ## Checks the zipped size of the webhook that `make package` made
+# The zipped size of the webhook that `make package` made.
+check-size:
 	@size=$$(cat $(PACKAGE_DIR)/webhook-*.zip | wc -c) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
 		test "$$size" -gt 0 && test "$$size" -le $(ZIP_MAX_BYTES)
 

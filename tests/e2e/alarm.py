@@ -92,7 +92,10 @@ def points(alarm, world, minute, parameters):
 
 
 def value_of(alarm, values, parameters):
-    functions = {"FILL": lambda value, other: other if value is None else value, "IF": lambda test, a, b: a if test else b}
+    functions = {
+        "FILL": lambda value, other: other if value is None else value,
+        "IF": lambda test, yes, no: yes if test else no,
+    }
     value = None
     for metric in alarm["Metrics"]:
         if "Expression" in metric:

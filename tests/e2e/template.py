@@ -67,4 +67,4 @@ def holds(template, condition, parameters):
         left, right = (str(parameters[side["Ref"]]) if isinstance(side, dict) else str(side) for side in operands)
         return left == right
     results = [holds(template, operand, parameters) for operand in operands]
-    return {"Fn::Not": lambda: not results[0], "Fn::And": lambda: all(results), "Fn::Or": lambda: any(results)}[function]()
+    return {"Fn::Not": not results[0], "Fn::And": all(results), "Fn::Or": any(results)}[function]

@@ -244,7 +244,8 @@ class Deploy(unittest.TestCase):
         table = of_type(transformed(), "AWS::DynamoDB::Table")["Table"] | {"TableName": "a-protected-table"}
         for name in ("PointInTimeRecoverySpecification", "TimeToLiveSpecification"):
             table.pop(name)
-        template = {"Resources": {"Table": {"Type": "AWS::DynamoDB::Table", "DeletionPolicy": "Retain", "Properties": table}}}
+        resource = {"Type": "AWS::DynamoDB::Table", "DeletionPolicy": "Retain", "Properties": table}
+        template = {"Resources": {"Table": resource}}
         self.client("cloudformation").create_stack(StackName=self.stack(), TemplateBody=json.dumps(template))
         stacks = cloudformation_backends[ACCOUNT_ID][CREDENTIALS["region_name"]].stacks.values()
         stack = next(stack for stack in stacks if stack.name == self.stack())
