@@ -142,7 +142,7 @@ class Monitoring(unittest.TestCase):
             (run | {"first_pass": False}, {"Finished", "Drift"}),
             (run | {"outcome": "failed", "finished": False}, {"ReconcileFailed", "Drift"}),
             ({"outcome": "waiting"}, set()),
-            ({"outcome": "corrected", "dry_run": False}, set()),
+            ({"outcome": "corrected", "dry_run": False, "members_added": 2}, set()),
             ({"outcome": "skipped"}, set()),
         ]:
             with self.subTest(line):

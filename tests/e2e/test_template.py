@@ -337,6 +337,15 @@ class Template(unittest.TestCase):
             self.assertEqual(target(output), f"{name}Log")
         self.assertEqual({str(group["RetentionInDays"]) for group in groups.values()}, {"{'Ref': 'LogRetentionDays'}"})
 
+    def test_the_pages_name_every_parameter_and_variable(self):
+        page = (ROOT / "docs/deploy.md").read_text()
+        for parameter in self.template["Parameters"]:
+            self.assertRegex(page, rf"\b{parameter}\b")
+        named = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs/operate.md").read_text().split("## Settings")[1]))
+        for name, function in self.of_type("AWS::Lambda::Function").items():
+            variables = set(function["Environment"]["Variables"])
+            self.assertLessEqual(variables - {"DEPLOYED_AT"}, named, name)
+
     def test_every_function_writes_its_lines_only(self):
         for function in self.of_type("AWS::Lambda::Function").values():
             logging = {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "WARN"}
