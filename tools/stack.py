@@ -5,18 +5,18 @@ import sys
 import tomllib
 from contextlib import contextmanager
 
-# The AWS CLI and our own commands read AWS_REGION first; boto3, and `sam` with it, read only the other one.
-if "AWS_REGION" in os.environ:
-    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
-
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from source import ROOT
 
+# The AWS CLI and our own commands read AWS_REGION first; boto3, and `sam` with it, read only the other one.
+if region := os.environ.get("AWS_REGION"):
+    os.environ["AWS_DEFAULT_REGION"] = region
+
 SAMCONFIG = ROOT / "samconfig.toml"
 
 # A creation that failed. Such a stack can only be deleted.
-FAILED = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"}
+FAILED = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 
 
 def name():
