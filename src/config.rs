@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::env::VarError;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
@@ -226,8 +227,9 @@ fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
             return bundle.ok_or_else(|| ConfigError::new(variable, expected));
         }
     }
-    let folder = optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?;
-    Ok(if folder.is_some() { Trust::System } else { Trust::AmazonFirst })
+    let expected = "a folder with at least one root certificate, in PEM";
+    let folder = optional(env, "SSL_CERT_DIR", expected, |path| Trust::folder(Path::new(path)))?;
+    Ok(folder.unwrap_or_else(Trust::mozilla))
 }
 
 /// Reads a variable that must be set.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chat_groups_testkit::tls::Authority;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -22,7 +21,6 @@ enum Downstream {
     Http(Reply),
     /// With a certificate of an authority that is set.
     Tls(Reply),
-    Http2,
     /// With a certificate of an authority that nobody knows.
     Unknown(Reply),
     Broken(Broken),
@@ -48,21 +46,19 @@ static BUNDLE: LazyLock<String> = LazyLock::new(|| {
 /// How many cases are under way at once, of all tables: they measure time.
 static TURNS: Semaphore = Semaphore::const_new(4);
 
-/// Starts a receiver that speaks TLS, and HTTP/2 if that is the protocol.
-async fn start_tls(protocol: &'static [u8], reply: Reply) -> Receiver {
+/// Starts a receiver that speaks TLS.
+async fn start_tls(reply: Reply) -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let receiver = Receiver::new(format!("https://localhost:{port}"), reply);
-    let (server, acceptor) = (receiver.clone(), AUTHORITY.acceptor(protocol).unwrap());
+    let (server, acceptor) = (receiver.clone(), AUTHORITY.acceptor(b"http/1.1").unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (server, acceptor) = (server.clone(), acceptor.clone());
             tokio::spawn(async move {
                 // Who refuses the certificate leaves.
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                if protocol == b"h2" {
-                    serve_http2(&server, stream).await;
-                } else if server.serve(&mut stream).await.unwrap_or(false) {
+                if server.serve(&mut stream).await.unwrap_or(false) {
                     stream.get_ref().0.set_zero_linger().unwrap();
                 }
             });
@@ -71,39 +67,12 @@ async fn start_tls(protocol: &'static [u8], reply: Reply) -> Receiver {
     receiver
 }
 
-/// Answers each request of an HTTP/2 connection with [`HANDED_THROUGH`].
-async fn serve_http2(receiver: &Receiver, stream: tokio_rustls::server::TlsStream<TcpStream>) {
-    let mut connection = h2::server::Builder::new().handshake::<_, &[u8]>(stream).await.unwrap();
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let receiver = receiver.clone();
-        tokio::spawn(async move {
-            let (parts, mut stream) = request.into_parts();
-            let mut body = Vec::new();
-            while let Some(Ok(part)) = stream.data().await {
-                body.extend_from_slice(&part);
-                stream.flow_control().release_capacity(part.len()).unwrap();
-            }
-            let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-            let headers = parts.headers.iter();
-            receiver.note(Received {
-                method: parts.method.to_string(),
-                target: parts.uri.path_and_query().unwrap().to_string(),
-                headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
-                body,
-            });
-            let mut sent = respond.send_response(lambda_http::http::Response::new(()), false).unwrap();
-            sent.send_data(HANDED_THROUGH.as_bytes(), true).unwrap();
-        });
-    }
-}
-
 impl Downstream {
     /// Starts it; what has to live as long as it comes with it.
     async fn start(self) -> (Receiver, Vec<TcpStream>) {
         match self {
             Self::Http(reply) => (Receiver::start(reply).await.unwrap(), vec![]),
-            Self::Tls(reply) | Self::Unknown(reply) => (start_tls(b"http/1.1", reply).await, vec![]),
-            Self::Http2 => (start_tls(b"h2", Reply::silence()).await, vec![]),
+            Self::Tls(reply) | Self::Unknown(reply) => (start_tls(reply).await, vec![]),
             Self::Broken(broken) => {
                 let (url, kept) = broken.before("").await;
                 (Receiver::new(url, Reply::silence()), kept)
@@ -114,7 +83,7 @@ impl Downstream {
     /// The file with the roots to trust.
     fn bundle(&self) -> &'static str {
         match self {
-            Self::Tls(_) | Self::Http2 => BUNDLE.as_str(),
+            Self::Tls(_) => BUNDLE.as_str(),
             Self::Http(_) | Self::Unknown(_) | Self::Broken(_) => "",
         }
     }
@@ -396,7 +365,6 @@ async fn over_tls_the_receiver_is_trusted_by_the_roots_that_are_set_and_breaks_n
         "The downstream receiver speaks TLS",
         vec![
             Case::tls("TLS: answers at once", json(), HANDED),
-            Case::new("TLS: HTTP/2", Downstream::Http2, HANDED),
             Case::new("TLS: an unknown authority", Downstream::Unknown(json()), NOT_TAKEN),
             Case::tls("TLS: slow by 2.5 s", json().after(2500), NOT_TAKEN),
             Case::tls("TLS: hangs before the headers", Reply::silence(), NOT_TAKEN),
@@ -455,19 +423,4 @@ async fn with_all_of_them_broken_the_answer_still_leaves_in_time_and_the_log_has
         ],
     )
     .await;
-}
-
-#[tokio::test]
-async fn one_http_2_connection_serves_many_callbacks() {
-    let setting = Setting::start(start_tls(b"h2", Reply::silence()).await).await;
-    let webhook = setting.webhook_with(&[("SSL_CERT_FILE", &BUNDLE)]);
-    for number in 1..=5 {
-        for kind in Kind::ALL {
-            assert_eq!(ask(&webhook, &kind.request()).await.forward(), "ok", "{number}");
-        }
-    }
-    let received = setting.downstream.take();
-    assert_eq!(received.len(), 15);
-    let bodies: Vec<Value> = received.iter().map(|received| json!(received.body)).collect();
-    assert_eq!(bodies[0], json!(Kind::Roster.body().into_bytes()));
 }
