@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::Outcome;
+use chat_groups::log::Level;
+use chat_groups::queue::Message;
 use chat_groups::redrive::Redrive;
 use chat_groups::webhook::Webhook;
 use futures_util::future::join_all;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, send};
+use crate::harness::{Answered, NOW, Table, body, deliver, finish_at, genuine_query, name, post, send};
 use crate::proxy::{Fault, Proxy, Script};
 use crate::queue::Queue;
 
@@ -161,9 +162,8 @@ impl Setting {
 }
 
 async fn finish(redrive: &Redrive, message: &str) -> Result<&'static str, String> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let (result, _) = redrive.finish(message, SystemTime::now(), deadline).await;
-    result.as_ref().map(Outcome::name).map_err(ToString::to_string)
+    let finished = finish_at(redrive, message, SystemTime::now()).await;
+    finished.result.map(name).map_err(|error| error.to_string())
 }
 
 /// Runs the cases and prints a row for each: fault, outcome, time.
@@ -177,15 +177,14 @@ async fn run(title: &str, cases: Vec<(&str, Broken, Broken, &str)>) {
 async fn case((name, table_is, queue_is, outcome): (&str, Broken, Broken, &str)) -> String {
     let setting = Setting::start(&table_is, &queue_is).await;
     let (answered, took) = setting.answer(&body("g", 5, &["a", "b"])).await;
-    assert_eq!(answered.record.outcome, outcome, "{name}: {answered:?}");
+    assert_eq!(answered.outcome(), outcome, "{name}: {answered:?}");
     let codes = if outcome == "lost" { (503, 120_007) } else { (200, 0) };
     assert_eq!(answered.codes(), codes, "{name}");
     assert!(took < ANSWER_BUDGET, "{name}: {took:?}");
     match outcome {
         "queued" => assert!(setting.redrive().await >= 1, "{name}: nothing is in the queue"),
         "lost" => {
-            let event = serde_json::to_string(&answered.record.event[0]).unwrap();
-            finish(&setting.table.redrive(), &event).await.unwrap();
+            finish(&setting.table.redrive(), &answered.lost()[0]).await.unwrap();
         }
         _ => assert_eq!(setting.redrive().await, 0, "{name}: the queue is not empty"),
     }
@@ -248,7 +247,7 @@ async fn a_wait_between_two_attempts_takes_nothing_of_the_queues_time() {
         setting.answer(&body("g", 5, &["a", "b"])).await
     }));
     for (answered, took) in answers.await {
-        assert_eq!(answered.record.outcome, "queued", "{answered:?}");
+        assert_eq!(answered.outcome(), "queued", "{answered:?}");
         // The table's 0.9 s, and what the queue takes.
         assert!(took < Duration::from_millis(1250), "{took:?}");
     }
@@ -331,7 +330,7 @@ async fn a_large_group_meets_the_same_deadline() {
         let setting = Setting::start(&Broken::By(script.clone()), &FINE).await;
         let (answered, took) = setting.answer(&sized(5, 80)).await;
         println!("80 members, {script:?}: {outcome} {} ms", took.as_millis());
-        assert_eq!(answered.record.outcome, outcome, "{answered:?}");
+        assert_eq!(answered.outcome(), outcome, "{answered:?}");
         assert!(took < ANSWER_BUDGET, "{took:?}");
         assert_eq!(setting.redrive().await, usize::from(outcome == "queued"));
         assert_eq!(setting.table.items().await.len(), 81);
@@ -346,7 +345,7 @@ async fn a_replacement_that_fails_halfway_leaves_the_earlier_group_whole() {
         let setting = Setting::start(&table_is, &queue_is).await;
         deliver(&setting.table.webhook(), &sized(5, 40)).await;
         let (answered, took) = setting.answer(&sized(6, 70)).await;
-        assert_eq!(answered.record.outcome, outcome);
+        assert_eq!(answered.outcome(), outcome);
         assert!(took < ANSWER_BUDGET, "{took:?}");
         let members = async || setting.table.group("g").await.unwrap().members.len();
         // All of the earlier group's, and what was written of the new one's.
@@ -366,12 +365,12 @@ async fn what_is_replaced_or_destroyed_is_queued_for_the_sweep_and_still_counts_
         setting.answer(&sized(5, 3)).await;
         assert_eq!(setting.redrive().await, 0);
         let (answered, took) = setting.answer(&sized(6, 2)).await;
-        assert_eq!((answered.record.outcome, answered.codes()), ("replaced", (200, 0)));
+        assert_eq!((answered.outcome(), answered.codes()), ("replaced", (200, 0)));
         assert!(took < ANSWER_BUDGET, "{took:?}");
         let mut destroyed = body("g", 7, &[]);
         destroyed["CallbackCommand"] = "Group.CallbackAfterGroupDestroyed".into();
         let (answered, _) = setting.answer(&destroyed).await;
-        assert_eq!((answered.record.outcome, answered.codes()), ("stored", (200, 0)));
+        assert_eq!((answered.outcome(), answered.codes()), ("stored", (200, 0)));
         assert!(setting.table.group("g").await.is_none());
         if setting.redrive().await == 2 {
             assert_eq!(setting.table.items().await.len(), 1, "the mark of the group alone");
@@ -386,7 +385,7 @@ async fn a_kept_connection_that_the_peer_has_closed_costs_no_event() {
     let setting = Setting::start(&always(Fault::CloseAfter), &FINE).await;
     for time in 1..=5 {
         let (answered, took) = setting.answer(&body("g", time, &["a"])).await;
-        assert_eq!(answered.record.outcome, if time == 1 { "stored" } else { "replaced" }, "{answered:?}");
+        assert_eq!(answered.outcome(), if time == 1 { "stored" } else { "replaced" }, "{answered:?}");
         assert!(took < Duration::from_millis(400), "{took:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -402,10 +401,10 @@ async fn after_an_outage_events_are_stored_again() {
         ("RETRY_QUEUE_URL", &queue.url),
     ]);
     for time in 1..=60 {
-        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, "queued");
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.outcome(), "queued");
     }
     proxy.set(Script::always(Fault::None));
-    assert_eq!(deliver(&webhook, &body("g", 61, &["a"])).await.record.outcome, "stored");
+    assert_eq!(deliver(&webhook, &body("g", 61, &["a"])).await.outcome(), "stored");
     // What waited in the queue meanwhile is older.
     for message in queue.take() {
         assert_eq!(finish(&table.redrive(), &message).await.unwrap(), "stale");
@@ -420,7 +419,7 @@ async fn a_condition_that_does_not_hold_is_not_tried_again() {
     let webhook = table.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
     for (time, outcome) in [(5, "duplicate"), (4, "stale")] {
         let before = proxy.forwarded();
-        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, outcome);
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.outcome(), outcome);
         // Its member's and its group's refusal bring what is there.
         assert_eq!(proxy.forwarded() - before, 2);
     }
@@ -431,10 +430,10 @@ async fn without_a_queue_what_the_table_does_not_take_is_answered_503_and_logged
     let webhook = Table::start().await.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
     let answered = deliver(&webhook, &body("g", 5, &["a"])).await;
     assert_eq!(answered.codes(), (503, 120_007));
-    assert_eq!((answered.record.outcome, answered.record.level), ("lost", "ERROR"));
-    let event = &answered.record.event[0];
+    assert_eq!((answered.outcome(), answered.record.level), ("lost", Level::Error));
+    let event: Message = serde_json::from_str(&answered.lost()[0]).unwrap();
     assert_eq!(event.received_at, chat_groups::time::from_millis(NOW * 1000));
-    assert_eq!(event.bytes().unwrap(), body("g", 5, &["a"]).to_string().into_bytes());
+    assert_eq!(event.bytes().unwrap(), body("g", 5, &["a"]).to_string().as_bytes());
     assert!(!event.query.contains("Sign") && event.query.contains("RequestTime"));
 }
 
@@ -449,7 +448,7 @@ async fn a_genuine_body_that_cannot_be_read_ends_in_the_queue_and_no_other_does(
     ];
     for (query, body, queued) in refused {
         let answered = send(&setting.webhook, &post(&query, body.clone())).await;
-        assert_eq!((answered.codes().0 / 100, answered.record.outcome), (4, "rejected"));
+        assert_eq!((answered.codes().0 / 100, answered.outcome()), (4, "rejected"));
         let messages = setting.queue.take();
         assert_eq!(messages.len(), queued, "{query}");
         // `redrive` can't read it either: that is what brings it to the dead-letter queue.
@@ -475,8 +474,9 @@ async fn a_genuine_body_that_cannot_be_read_is_logged_whole_where_the_queue_is_b
         let start = Instant::now();
         let answered = send(&setting.webhook, &post(&genuine_query(), "no JSON")).await;
         assert!(start.elapsed() < ANSWER_BUDGET);
-        assert_eq!((answered.codes(), answered.record.outcome), ((400, 120_001), "lost"));
-        assert_eq!(answered.record.event[0].bytes().unwrap(), b"no JSON");
+        assert_eq!((answered.codes(), answered.outcome()), ((400, 120_001), "lost"));
+        let event: Message = serde_json::from_str(&answered.lost()[0]).unwrap();
+        assert_eq!(event.bytes().unwrap(), &b"no JSON"[..]);
     }
 }
 
@@ -549,7 +549,7 @@ async fn an_event_without_any_time_keeps_its_time_of_receipt_through_the_queue()
     let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
     let request = post(query, timeless.to_string());
     let arrived = UNIX_EPOCH + Duration::from_millis(123_456);
-    assert_eq!(webhook.accept(&request, arrived).await.1.outcome, "queued");
+    assert_eq!(webhook.accept(&request, arrived).await.1.outcome.to_string(), "queued");
     finish(&table.redrive(), &queue.take()[0]).await.unwrap();
     assert_eq!(table.items().await.into_values().next().unwrap()["event_time"], 123_456);
 }

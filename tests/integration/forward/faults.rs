@@ -187,15 +187,12 @@ fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine):
         assert!(answer.body.trim_start() == body, "{row}: {}", answer.body);
     }
     if outcome == "lost" {
-        let event = &answer.line["event"];
-        let messages = event.as_array().cloned().unwrap_or_else(|| vec![event.clone()]);
-        let mut pending: Vec<&str> =
-            messages.iter().map(|message| message["pending"].as_str().unwrap()).collect();
-        pending.sort_by_key(|pending| *pending == "forward");
+        let pending: Vec<&str> =
+            answer.lost.iter().map(|message| message["pending"].as_str().unwrap()).collect();
         let expected: Vec<&str> =
             owed.iter().map(|queue| if *queue == "retry" { "table" } else { "forward" }).collect();
         assert_eq!(pending, expected, "{row}");
-        for message in messages {
+        for message in &answer.lost {
             assert_eq!(message.get("body").is_some(), kind == Kind::Roster, "{row}");
         }
     }
