@@ -272,7 +272,7 @@ pub(crate) fn lost(line: &Value, record: &Record) -> Vec<String> {
 
 /// Finishes one message, as a batch of its own.
 pub(crate) async fn finish_at(redrive: &Redrive, message: &str, now: SystemTime) -> Finished {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let mut ended = Vec::new();
     redrive.finish(&[message.to_owned()], now, deadline, |_, finished| ended.push(finished)).await;
     assert_eq!(ended.len(), 1);
