@@ -166,7 +166,8 @@ impl Redrive {
     /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out: the message comes again.
     async fn sweep(&self, mut finished: Finished, deadline: Instant) -> Finished {
         let Some(event) = finished.unswept.take() else { return finished };
-        match self.store.sweep(&event, deadline).await {
+        // Boxed, as the compiler gives up on the layout of a future that is nested so deeply.
+        match Box::pin(self.store.sweep(&event, deadline)).await {
             Ok(true) => {}
             Ok(false) => finished.result = Err(RedriveError::Unswept(None)),
             Err(error) => finished.result = Err(RedriveError::Unswept(Some(error))),
