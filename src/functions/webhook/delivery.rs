@@ -150,3 +150,119 @@ impl Delivery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::callback::{BodyError, Callback, Sender};
+    use crate::event::{Facts, GroupKey};
+    use crate::http::HttpError;
+    use crate::retry::RetryError;
+    use crate::store::Effect;
+
+    fn kept() -> Delivery {
+        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
+        let event = Event { key, group: Facts::default(), members: [].into() };
+        Delivery { event: Some(event), ..Delivery::default() }
+    }
+
+    fn stored(has_leftovers: bool) -> Option<Result<Applied, StoreError>> {
+        Some(Ok(Applied { effect: Effect::Stored, has_leftovers }))
+    }
+
+    fn not_stored() -> Option<Result<Applied, StoreError>> {
+        Some(Err(StoreError::Failed(RetryError::TimedOut)))
+    }
+
+    fn forwarded(json: Option<&str>) -> Option<Result<Option<String>, ForwardError>> {
+        Some(Ok(json.map(str::to_owned)))
+    }
+
+    fn not_forwarded() -> Option<Result<Option<String>, ForwardError>> {
+        Some(Err(ForwardError::Failed(HttpError::Url)))
+    }
+
+    fn unreadable() -> Delivery {
+        Delivery::refused(BodyError::OtherCommand)
+    }
+
+    /// Queues what is owed, with this success.
+    fn queued(delivery: Delivery, is_taken: bool) -> Delivery {
+        let (query, body, sender) = (&Query::parse("a=b"), &b"text"[..], Sender::Genuine);
+        let callback = Callback { query, body, received_at: UNIX_EPOCH, sender };
+        let sent = || if is_taken { Ok(()) } else { Err(QueueError::Missing) };
+        let owed = delivery.owed();
+        let queued = owed.into_iter().map(|pending| (Message::new(&callback, pending), sent())).collect();
+        Delivery { queued, ..delivery }
+    }
+
+    #[test]
+    fn what_is_owed_follows_from_what_failed() {
+        let owed = |delivery: Delivery| delivery.owed();
+        assert_eq!(owed(Delivery { table: stored(false), ..kept() }), []);
+        assert_eq!(owed(Delivery { table: stored(true), ..kept() }), [Pending::Sweep]);
+        assert_eq!(owed(Delivery { table: not_stored(), ..kept() }), [Pending::Table]);
+        let both = Delivery { table: not_stored(), forward: not_forwarded(), ..kept() };
+        assert_eq!(owed(both), [Pending::Table, Pending::Forward]);
+        assert_eq!(owed(Delivery { forward: not_forwarded(), ..Delivery::default() }), [Pending::Forward]);
+        assert_eq!(owed(Delivery { forward: forwarded(None), ..Delivery::default() }), []);
+        let decision = Delivery { forward: not_forwarded(), is_decision: true, ..Delivery::default() };
+        assert_eq!(owed(decision), []);
+        assert_eq!(owed(unreadable()), [Pending::Table]);
+    }
+
+    #[test]
+    fn outcome_level_and_error_code_follow_from_what_was_done() {
+        use Level::{Error, Info, Warn};
+        let other = Delivery::default;
+        let decision = || Delivery { is_decision: true, ..Delivery::default() };
+        for (delivery, outcome, level, error_code) in [
+            (Delivery { table: stored(false), ..kept() }, Outcome::Stored, Info, 0),
+            (Delivery { table: stored(false), forward: forwarded(None), ..kept() }, Outcome::Stored, Info, 0),
+            (kept(), Outcome::Ignored, Info, 0),
+            (queued(Delivery { forward: not_forwarded(), ..kept() }, true), Outcome::Ignored, Info, 0),
+            (queued(Delivery { table: not_stored(), ..kept() }, true), Outcome::Queued, Warn, 0),
+            (queued(Delivery { table: not_stored(), ..kept() }, false), Outcome::Lost, Error, 120_007),
+            (queued(Delivery { table: stored(true), ..kept() }, false), Outcome::Stored, Info, 0),
+            (other(), Outcome::Ignored, Info, 0),
+            (Delivery { forward: forwarded(None), ..other() }, Outcome::Forwarded, Info, 0),
+            (queued(Delivery { forward: not_forwarded(), ..other() }, true), Outcome::Queued, Warn, 0),
+            (queued(Delivery { forward: not_forwarded(), ..other() }, false), Outcome::Lost, Error, 120_007),
+            (decision(), Outcome::Ignored, Warn, 0),
+            (Delivery { forward: forwarded(Some("{}")), ..decision() }, Outcome::Forwarded, Info, 0),
+            (Delivery { forward: not_forwarded(), ..decision() }, Outcome::Undecided, Warn, 120_008),
+            (Delivery::refused(Refusal::Method), Outcome::Rejected, Warn, 120_005),
+            (queued(unreadable(), true), Outcome::Rejected, Warn, 120_002),
+            (queued(unreadable(), false), Outcome::Lost, Error, 120_002),
+        ] {
+            let record = delivery.record(&Query::parse(""));
+            assert_eq!((record.outcome, record.level, record.error_code), (outcome, level, error_code));
+            assert_eq!(delivery.into_response().status() == 200, error_code == 0, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn forwarding_is_ok_or_queued_or_failed() {
+        let forward = |delivery: Delivery| delivery.record(&Query::parse("")).forward;
+        let failed = || Delivery { forward: not_forwarded(), ..Delivery::default() };
+        assert_eq!(forward(kept()), None);
+        assert_eq!(forward(Delivery { forward: forwarded(None), ..kept() }), Some(Forwarded::Ok));
+        assert_eq!(forward(queued(failed(), true)), Some(Forwarded::Queued));
+        assert_eq!(forward(queued(failed(), false)), Some(Forwarded::Failed));
+        assert_eq!(forward(Delivery { is_decision: true, ..failed() }), Some(Forwarded::Failed));
+    }
+
+    #[test]
+    fn a_lost_callback_is_logged_with_its_body_only_if_it_is_kept() {
+        let bodies = |delivery: Delivery| -> Vec<bool> {
+            let lost = queued(delivery, false).record(&Query::parse("")).lost;
+            lost.iter().map(|message| message.bytes().is_some()).collect()
+        };
+        let both = Delivery { table: not_stored(), forward: not_forwarded(), ..kept() };
+        assert_eq!(bodies(both), [true, true]);
+        assert_eq!(bodies(unreadable()), [true]);
+        assert_eq!(bodies(Delivery { forward: not_forwarded(), ..Delivery::default() }), [false]);
+    }
+}
