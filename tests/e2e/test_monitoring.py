@@ -52,12 +52,15 @@ class Monitoring(unittest.TestCase):
 
     def test_there_are_ten_alarms_that_say_one_thing_to_do(self):
         self.assertEqual({name.removesuffix("Alarm") for name in self.alarms}, ALARMS)
+        page = (ROOT / "docs/operate.md").read_text()
         for name, alarm in self.alarms.items():
             with self.subTest(name):
                 self.assertEqual([target(action) for action in alarm["AlarmActions"]], ["AlarmTopic"])
                 self.assertGreater(len(alarm["AlarmDescription"].split()), 10)
                 self.assertLess(len(alarm["AlarmDescription"]), 1024)
-                self.assertTrue(alarm["AlarmName"]["Fn::Sub"].startswith("${Application} "))
+                # As `./chat-groups status` and docs/operate.md find them.
+                title = alarm["AlarmName"]["Fn::Sub"].removeprefix("${Application} ")
+                self.assertIn(f"| {name.removesuffix('Alarm')}: *{title}* |", page)
         ending = {name.removesuffix("Alarm") for name, alarm in self.alarms.items() if "OKActions" in alarm}
         self.assertEqual(ending, ENDING)
         self.assertEqual(self.template["Resources"]["QuietAlarm"]["Condition"], "HasQuietHours")
