@@ -4,11 +4,13 @@
 
 mod answer;
 mod body;
+mod fields;
 mod query;
 mod signature;
 
 pub use answer::{fail, hand_through, ok};
-pub use body::{BodyError, Fields, JsonName, string};
+pub use body::Body;
+pub use fields::{BodyError, Entries, Fields, JsonName, string};
 pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
 pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
 
