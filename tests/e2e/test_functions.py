@@ -102,6 +102,17 @@ class Functions(FunctionCase):
         self.assertEqual(["SdkAppid=1400000002" in message["Body"] for message in dead], [True])
         self.assertEqual(self.stored_keys(), keys_of(body_of(event("http-api"))))
 
+    def test_a_queued_body_that_cannot_be_read_is_a_dead_letter_at_once_and_no_failure(self):
+        query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup"
+        message = {"received_at": 1700000000000, "query": query, "body": '{"GroupId": 42}', "pending": "table"}
+        self.queues.send("RetryQueue", json.dumps(message))
+        with self.function("redrive") as redrive:
+            self.assertEqual(self.queues.deliver("RetryQueue", redrive), (1, 0))
+            self.assertEqual([line["outcome"] for line in redrive.lines()], ["rejected"])
+            self.metrics_take(redrive.lines(), "RedriveLog")
+        (dead,) = self.queues.receive("DeadLetterQueue")
+        self.assertEqual(json.loads(dead["Body"])["body"], message["body"])
+
     def test_a_batch_of_the_largest_bodies_fits_into_redrives_memory(self):
         memory = of_type(self.template, "AWS::Lambda::Function")["Redrive"]["MemorySize"]
         records = [{"messageId": str(n), "body": json.dumps(largest(n))} for n in range(10)]
