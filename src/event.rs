@@ -45,6 +45,9 @@ pub struct GroupKey {
     pub group_id: String,
 }
 
+/// Facts about members, by their accounts. Many members of one event share the same facts.
+pub type Members = BTreeMap<String, Arc<Facts>>;
+
 /// Something that happened to a group: what it says of the group itself, and of accounts in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -53,7 +56,7 @@ pub struct Event {
     /// What is said of the group.
     pub group: Facts,
     /// What is said of each account.
-    pub members: BTreeMap<String, Arc<Facts>>,
+    pub members: Members,
 }
 
 impl Event {

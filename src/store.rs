@@ -122,15 +122,20 @@ impl Store {
     }
 }
 
-/// Whether an event of members alone is so old that the life of the group which it speaks of may have been swept.
+/// Whether an event of members alone is so old that the life of their group may have ended and been swept.
 fn is_late(event: &Event) -> bool {
-    let latest = event.members.values().filter_map(|facts| newest(facts)).max();
+    let latest = lasting(event).filter_map(newest).max();
     latest.is_some_and(|time| time + LATE_AFTER < EventTime::from(SystemTime::now()))
 }
 
-/// Whether an event writes members of an earlier life of the group. Tombstones go by themselves.
+/// Whether an event writes members of an earlier life of the group.
 fn leaves_members(event: &Event, group: &Facts) -> bool {
-    event.members.values().any(|facts| facts.ended.is_none() && is_of_earlier_life(facts, group))
+    lasting(event).any(|facts| is_of_earlier_life(facts, group))
+}
+
+/// The facts of members whose items stay until they are swept: tombstones go by themselves.
+fn lasting(event: &Event) -> impl Iterator<Item = &Facts> {
+    event.members.values().map(|facts| &**facts).filter(|facts| facts.ended.is_none())
 }
 
 /// The items in chunks that take no more memory than they need, unlike those of `split_off`.

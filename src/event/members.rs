@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ACCOUNT_MAX_BYTES, Attributes, Facts, Stamp, extra, fact, role};
+use super::{ACCOUNT_MAX_BYTES, Attributes, Facts, Members, Stamp, extra, fact, role};
 use crate::callback::{BodyError, Fields};
 
 /// Reads a list of accounts that joined. An account that is listed twice is one member; the other keys of its entries are
@@ -13,7 +13,7 @@ pub(super) fn read(
     list: &str,
     join_type: Option<String>,
     stamp: &Stamp,
-) -> Result<BTreeMap<String, Arc<Facts>>, BodyError> {
+) -> Result<Members, BodyError> {
     let mut entries = BTreeMap::<String, Vec<_>>::new();
     for mut entry in fields.entries(list)? {
         let account = entry.id("Member_Account", ACCOUNT_MAX_BYTES)?;
@@ -35,19 +35,13 @@ pub(super) fn read(
 }
 
 /// Reads the accounts of AfterNewMemberJoin.
-pub(super) fn read_joined(
-    fields: &mut Fields<'_>,
-    stamp: &Stamp,
-) -> Result<BTreeMap<String, Arc<Facts>>, BodyError> {
+pub(super) fn read_joined(fields: &mut Fields<'_>, stamp: &Stamp) -> Result<Members, BodyError> {
     let join_type = fields.text("JoinType")?.filter(|join_type| !join_type.is_empty());
     read(fields, "NewMemberList", join_type, stamp)
 }
 
 /// Reads the accounts of AfterMemberExit.
-pub(super) fn read_departed(
-    fields: &mut Fields<'_>,
-    stamp: &Stamp,
-) -> Result<BTreeMap<String, Arc<Facts>>, BodyError> {
+pub(super) fn read_departed(fields: &mut Fields<'_>, stamp: &Stamp) -> Result<Members, BodyError> {
     let exit_type = fields.text("ExitType")?.filter(|exit_type| !exit_type.is_empty());
     let departed = Arc::new(Facts::departed(stamp.clone(), exit_type));
     let entries = fields.entries("ExitMemberList")?.into_iter();

@@ -21,8 +21,8 @@ const BATCH_MAX_STATEMENTS: usize = 25;
 const MAX_PARALLEL: usize = 4;
 
 impl Store {
-    /// Inserts items, and returns those that are not written: others have to be read first. Once an item is refused, the
-    /// next batches are not tried, as a repeat of the same event is probably being written.
+    /// Inserts items, and returns those that are not written: they have to be read first. Once an item is refused, no
+    /// further batch is tried, as a repeat of the same event is probably being written.
     pub(super) async fn insert<'a>(
         &self,
         writes: Vec<ItemWrite<'a>>,
@@ -37,9 +37,14 @@ impl Store {
             batch.iter_mut().for_each(|write| write.expected = Expected::Unread);
             Ok::<_, StoreError>(batch)
         };
-        let batches: Vec<_> = chunks(writes, BATCH_MAX_STATEMENTS).map(insert).collect();
-        let left: Vec<_> = stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
-        Ok(left.into_iter().flatten().collect())
+        let mut batches = chunks(writes, BATCH_MAX_STATEMENTS).map(insert);
+        // The first one alone: a rival costs it, and no more.
+        let Some(first) = batches.next() else { return Ok(Vec::new()) };
+        let mut left = first.await?;
+        let batches: Vec<_> = batches.collect();
+        let others: Vec<_> = stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
+        left.extend(others.into_iter().flatten());
+        Ok(left)
     }
 
     /// Inserts a batch, and returns the refused items.

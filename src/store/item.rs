@@ -299,6 +299,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn an_item_holds_its_facts(said in proptest::collection::vec(said(), 1..6), is_member: bool) {
             let group = group();

@@ -1,13 +1,14 @@
 //! What is known of a group before an event is written, and what the event would change.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::item::{self, GROUP_SK};
 use super::merge::{Merged, is_of_earlier_life, join, merge};
 use super::{HEDGE_AFTER, Store, StoreError, text_of};
-use crate::event::{Attributes, Event, Facts, GroupKey, text};
+use crate::event::{Attributes, Event, Facts, GroupKey, Members, text};
 use crate::retry::{hedged, retry_until};
 
 /// The items of a group as they were read, by their range keys.
@@ -49,16 +50,16 @@ impl Partition {
         Event { key: event.key, group, members }
     }
 
-    /// The members' items that are of an earlier life, or of a destroyed group, once an event is written.
-    pub(crate) fn leftovers(&self, event: &Event) -> Vec<&Attributes> {
-        let (group, none) = (self.group_after(&event.group), Facts::default());
-        let is_left = |(sk, item): &(&String, &Attributes)| {
-            item::account(sk).is_some_and(|account| {
-                let said = event.members.get(account).map_or(&none, |facts| facts);
-                is_of_earlier_life(&join(&item::read(item), said), &group)
-            })
+    /// The members whose items are of an earlier life, or of a destroyed group, once an event is written.
+    pub(crate) fn leftovers(&self, event: &Event) -> Members {
+        let group = self.group_after(&event.group);
+        let is_left = |(account, facts): &(String, Facts)| {
+            let incoming = event.members.get(account);
+            let after = incoming.map_or_else(|| facts.clone(), |incoming| join(facts, incoming));
+            is_of_earlier_life(&after, &group)
         };
-        self.0.iter().filter(is_left).map(|(_, item)| item).collect()
+        let leftovers = self.members().into_iter().filter(is_left);
+        leftovers.map(|(account, facts)| (account, Arc::new(facts))).collect()
     }
 }
 

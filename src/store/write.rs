@@ -71,10 +71,12 @@ impl Store {
             }
             let (absent, stored): (Vec<_>, Vec<_>) = writes.into_iter().partition(is_absent);
             let count = absent.len();
-            let refused = self.insert(absent, deadline).await?;
+            let mut refused = self.insert(absent, deadline).await?;
             if refused.len() < count {
                 effect = Effect::Stored;
             }
+            // In an order of our own: rivals that write the same event share its members.
+            fastrand::shuffle(&mut refused);
             writes = stored;
             writes.extend(refused);
         }

@@ -89,7 +89,7 @@ async fn the_vendors_sample_becomes_exactly_these_items() {
             json!({
                 "pk": "1400000001#@TGS#2J4SZEAEL", "sk": format!("MEMBER#{account}"), "account": account,
                 "account_key": format!("1400000001#{account}"), "group_id": "@TGS#2J4SZEAEL", "role": "Member",
-                "event_time": 1_670_574_414_123_u64,
+                "event_time": 1_670_574_414_123_u64, "join_type": "Created", "joined_by": "group_root",
             })
         };
         let group = json!({

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::chat::{GroupInfo, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Facts, fact, normal_role};
+use crate::event::{ACCOUNT_MAX_BYTES, Facts, Members, fact, normal_role};
 use crate::store::is_member;
 use crate::time::EventTime;
 
@@ -116,7 +116,7 @@ pub(super) fn of_members(
     as_of: EventTime,
     (life, group): (Life, &Facts),
     known: &BTreeMap<String, Facts>,
-) -> Result<(BTreeMap<String, Arc<Facts>>, Vec<String>), Unusable> {
+) -> Result<(Members, Vec<String>), Unusable> {
     if matches!(life, Life::New(_)) && !(roster.is_steady && roster.is_complete()) {
         return Err(Unusable::Incomplete);
     }

@@ -150,8 +150,10 @@ impl Pass<'_> {
             false => {
                 let deadline = self.deadline(event.members.len() as u64);
                 let applied = store.apply(&event, deadline).await?;
-                if applied.has_leftovers || !known.leftovers(&event).is_empty() {
-                    store.sweep(&event, deadline).await?;
+                let members = known.leftovers(&event);
+                if applied.has_leftovers || !members.is_empty() {
+                    let leftovers = Event { key: event.key.clone(), group: Facts::default(), members };
+                    store.sweep(&leftovers, deadline).await?;
                 }
                 matches!(applied.effect, Effect::Stored | Effect::Replaced)
             }
