@@ -1,7 +1,7 @@
 //! What is done by hand to a whole stack: the programs in `tools/` do it.
 //!
-//! They are Python with the pinned boto3 that deploys the stack too. The AWS SDK's crates for CloudFormation, CloudWatch,
-//! Logs, SNS and Lambda would double the time that this program takes to compile.
+//! They are Python with the pinned boto3, as `tools/deploy` is, and share its view of the stack. In Rust they would take the
+//! AWS SDK's crates for five more services, which everybody would compile who only wants `make run`.
 
 use std::error::Error;
 use std::os::unix::process::CommandExt;

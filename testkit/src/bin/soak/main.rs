@@ -16,6 +16,7 @@ use std::time::Duration;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
+use chat_groups_testkit::lost::{self, Lost};
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
 use chat_groups_testkit::samples::{self, Signer};
@@ -102,7 +103,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     let mut wrong = unexpected(&delivered);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
-    redriver.drain(lost(&delivered.lines)).await?;
+    redriver.drain(lost(&delivered.lines)?).await?;
     let groups = groups(&plan.bodies);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
@@ -158,8 +159,9 @@ async fn deliver(
 /// What should never have been answered, or logged.
 fn unexpected(delivered: &Delivered) -> Vec<String> {
     let mut wrong = Vec::new();
+    let outcome = |name: &str| delivered.lines.iter().filter(|line| line["outcome"] == name).count();
     let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
-    let (lost, answered_503) = (lost(&delivered.lines).len(), count(503));
+    let (lost, answered_503) = (outcome("lost"), count(503));
     if lost != answered_503 {
         wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
     }
@@ -169,14 +171,14 @@ fn unexpected(delivered: &Delivered) -> Vec<String> {
     wrong
 }
 
-/// The messages of lost events, as they stand in the log.
-fn lost(lines: &[Value]) -> Vec<String> {
-    let lost = lines.iter().filter(|line| line["outcome"] == "lost");
-    lost.flat_map(|line| match &line["event"] {
-        Value::Array(messages) => messages.iter().map(ToString::to_string).collect(),
-        message => vec![message.to_string()],
-    })
-    .collect()
+/// The messages of lost events, as the log holds them.
+fn lost(lines: &[Value]) -> Result<Vec<String>, String> {
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    let whole = |lost| match lost {
+        Lost::Event(message) => Ok(message.to_string()),
+        other => Err(format!("expected a whole event in the log, found {other:?}")),
+    };
+    lost::parse(&lines.join("\n"))?.into_iter().map(whole).collect()
 }
 
 /// What was told of each group.
