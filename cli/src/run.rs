@@ -14,7 +14,7 @@ use chat_groups::config::WebhookSettings;
 use chat_groups::log::Record;
 use chat_groups::store::Reader;
 use chat_groups::webhook::Webhook;
-use chat_groups_testkit::{samples, table as database};
+use chat_groups_testkit::{local, samples, table as database};
 use play::Stage;
 use tokio::net::TcpListener;
 
@@ -136,11 +136,9 @@ async fn listen(host: &str, variable: &str, port: u16) -> Result<TcpListener, St
 fn environment(name: &str, args: &Args, dynamodb_url: &str) -> Result<String, VarError> {
     match name {
         "TABLE_NAME" => Ok(database::TABLE_NAME.to_owned()),
-        "AWS_ENDPOINT_URL" => Ok(dynamodb_url.to_owned()),
-        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
         "SDK_APP_ID" => Ok(args.sdk_app_id.to_string()),
         "CALLBACK_TOKENS" => Ok(args.callback_tokens.clone()),
         "ALLOW_UNSIGNED" | "MAX_REQUEST_AGE_SECONDS" => std::env::var(name),
-        _ => Err(VarError::NotPresent),
+        _ => local::variable(name, dynamodb_url),
     }
 }
