@@ -7,12 +7,16 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Credentials, IdentityCache, Region, StalledStreamProtectionConfig,
 };
+use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 use lambda_http::http::Uri;
 
-use crate::http::{self, HttpClient, Resolver, Trust};
+use crate::http::{HttpClient, Resolver, Trust};
+
+/// A connection rests no longer between two requests. AWS keeps idle ones for longer, and its clients retry.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The AWS SDK's own variables, as far as Lambda sets them. Profiles and instance roles have to be exported.
 #[derive(Debug, Clone)]
@@ -40,20 +44,17 @@ pub struct Timeouts {
     pub attempt: Duration,
 }
 
-/// What all clients share: credentials, region, connections, trust.
+/// What all clients share: credentials, region, DNS, trust. Each client has connections of its own.
 #[derive(Debug, Clone)]
 pub struct Aws {
     settings: AwsSettings,
-    http_client: SharedHttpClient,
     resolver: Resolver,
 }
 
 impl Aws {
     /// Nothing is connected yet.
     pub fn new(settings: AwsSettings) -> Self {
-        let resolver = Resolver::default();
-        let http_client = http::http_client(&settings.trust, resolver.clone());
-        Self { settings, http_client, resolver }
+        Self { settings, resolver: Resolver::default() }
     }
 
     /// Prefetches DynamoDB's address, for a request that will come soon.
@@ -75,7 +76,7 @@ impl Aws {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
     }
 
-    /// A client for servers that are not AWS's, which trusts the system's roots, or those that are set.
+    /// A client for servers that are not AWS's.
     pub fn http(&self, connect_timeout: Duration) -> HttpClient {
         HttpClient::new(self.settings.trust.clone(), connect_timeout)
     }
@@ -87,18 +88,17 @@ impl Aws {
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {
-        let AwsSettings { credentials, region, .. } = self.settings.clone();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(timeouts.connect)
-            .operation_attempt_timeout(timeouts.attempt)
-            .build();
+        let AwsSettings { credentials, region, trust, .. } = self.settings.clone();
+        let http = HttpClient::with_resolver(&trust, timeouts.connect, IDLE_TIMEOUT, self.resolver.clone());
+        let connector = SharedHttpConnector::new(http);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeouts.attempt).build();
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             // These credentials never change.
             .identity_cache(IdentityCache::no_cache())
             .region(Region::new(region))
-            .http_client(self.http_client.clone())
+            .http_client(http_client_fn(move |_, _| connector.clone()))
             .timeout_config(timeouts)
             // The SDK's retries end after an outage: their quota is shared by the whole process, and only successes
             // refill it.

@@ -7,10 +7,38 @@ mod body;
 mod query;
 mod signature;
 
+use std::time::SystemTime;
+
 pub use answer::{fail, hand_through, ok};
 pub use body::{BodyError, Fields, JsonName, string};
-pub use query::{Origin, ParameterError, Query, RequestTime, decimal};
+pub(crate) use query::Origin;
+pub use query::{ParameterError, Query, RequestTime, decimal};
 pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
+
+/// The largest body that is read, in bytes: about as much as fits into a request of Lambda's, which is at most 6 MB.
+pub const BODY_MAX_BYTES: usize = 5 * 1024 * 1024;
+
+/// A callback whose sender is accepted: on its way through `webhook`, or later out of a queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Callback<'a> {
+    /// The parameters of the URL.
+    pub query: &'a Query<'a>,
+    /// The body as received.
+    pub body: &'a [u8],
+    /// When it first arrived here.
+    pub received_at: SystemTime,
+    /// Who sent it.
+    pub sender: Sender,
+}
+
+/// The application whose callbacks are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Application {
+    /// Its SdkAppid.
+    pub sdk_app_id: u64,
+    /// Whether ClientIP, an end user's address, is stored.
+    pub keep_client_ip: bool,
+}
 
 /// What a CallbackCommand asks of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

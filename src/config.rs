@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::env::VarError;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
 
 use crate::aws::AwsSettings;
-use crate::callback::{Token, Unsigned, Verifier, decimal};
+use crate::callback::{Application, Token, Unsigned, Verifier, decimal};
 use crate::chat::{ChatSettings, Limits, SecretKey};
 use crate::forward::ForwardUrl;
 use crate::http::{self, Trust};
@@ -25,14 +26,16 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 /// The settings of `webhook`.
 #[derive(Debug, Clone)]
 pub struct WebhookSettings {
-    /// `SDK_APP_ID`.
-    pub sdk_app_id: u64,
+    /// `SDK_APP_ID` and `KEEP_CLIENT_IP`.
+    pub application: Application,
     /// `TABLE_NAME`.
     pub table_name: String,
     /// `CALLBACK_TOKENS`, `ALLOW_UNSIGNED` and `MAX_REQUEST_AGE_SECONDS`: who is let in.
     pub verifier: Verifier,
     /// `RETRY_QUEUE_URL`.
     pub retry_queue_url: Option<String>,
+    /// `DEAD_LETTER_QUEUE_URL`, else `RETRY_QUEUE_URL`.
+    pub dead_letter_queue_url: Option<String>,
     /// `FORWARD_URL`.
     pub forward_url: Option<ForwardUrl>,
     /// `FORWARD_QUEUE_URL`, else `RETRY_QUEUE_URL`.
@@ -44,13 +47,14 @@ pub struct WebhookSettings {
 impl WebhookSettings {
     /// Reads them.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
-        let queue = |variable| optional(env, variable, "the URL of an SQS queue", queue_url);
+        let queue = |variable| queue_url(env, variable);
         let retry_queue_url = queue("RETRY_QUEUE_URL")?;
         Ok(Self {
-            sdk_app_id: sdk_app_id(env)?,
+            application: application(env)?,
             table_name: table_name(env)?,
             verifier: verifier(env)?,
             forward_url: forward_url(env)?,
+            dead_letter_queue_url: queue("DEAD_LETTER_QUEUE_URL")?.or_else(|| retry_queue_url.clone()),
             forward_queue_url: queue("FORWARD_QUEUE_URL")?.or_else(|| retry_queue_url.clone()),
             retry_queue_url,
             aws: aws_settings(env)?,
@@ -61,14 +65,16 @@ impl WebhookSettings {
 /// The settings of `redrive`.
 #[derive(Debug, Clone)]
 pub struct RedriveSettings {
-    /// `SDK_APP_ID`.
-    pub sdk_app_id: u64,
+    /// `SDK_APP_ID` and `KEEP_CLIENT_IP`.
+    pub application: Application,
     /// `TABLE_NAME`.
     pub table_name: String,
     /// `FORWARD_URL`.
     pub forward_url: Option<ForwardUrl>,
     /// The last of `CALLBACK_TOKENS`: it signs what is delivered late.
     pub token: Option<Token>,
+    /// `DEAD_LETTER_QUEUE_URL`.
+    pub dead_letter_queue_url: Option<String>,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -77,10 +83,11 @@ impl RedriveSettings {
     /// Reads them.
     pub fn from_env(env: Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            sdk_app_id: sdk_app_id(env)?,
+            application: application(env)?,
             table_name: table_name(env)?,
             forward_url: forward_url(env)?,
             token: tokens(env, "one or two callback authentication tokens, or nothing")?.pop(),
+            dead_letter_queue_url: queue_url(env, "DEAD_LETTER_QUEUE_URL")?,
             aws: aws_settings(env)?,
         })
     }
@@ -167,8 +174,19 @@ fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
     })
 }
 
-fn queue_url(text: &str) -> Option<String> {
-    http::parse(text).map(|_| text.to_owned())
+fn application(env: Environment<'_>) -> Result<Application, ConfigError> {
+    Ok(Application { sdk_app_id: sdk_app_id(env)?, keep_client_ip: flag(env, "KEEP_CLIENT_IP")? })
+}
+
+/// Reads a variable that is off unless it says `true`.
+fn flag(env: Environment<'_>, variable: &'static str) -> Result<bool, ConfigError> {
+    let flag = optional(env, variable, "true, false or nothing", |text| text.parse().ok())?;
+    Ok(flag.unwrap_or(false))
+}
+
+fn queue_url(env: Environment<'_>, variable: &'static str) -> Result<Option<String>, ConfigError> {
+    let parse = |text: &str| http::parse(text).map(|_| text.to_owned());
+    optional(env, variable, "the URL of an SQS queue", parse)
 }
 
 fn forward_url(env: Environment<'_>) -> Result<Option<ForwardUrl>, ConfigError> {
@@ -197,8 +215,7 @@ fn key_source(env: Environment<'_>) -> Result<KeySource, ConfigError> {
 }
 
 fn verifier(env: Environment<'_>) -> Result<Verifier, ConfigError> {
-    let unsigned = optional(env, "ALLOW_UNSIGNED", "true, false or nothing", |text| text.parse().ok())?;
-    let unsigned = if unsigned == Some(true) { Unsigned::Accepted } else { Unsigned::Refused };
+    let unsigned = if flag(env, "ALLOW_UNSIGNED")? { Unsigned::Accepted } else { Unsigned::Refused };
     let expected = "one or two callback authentication tokens of 1 to 128 characters, separated by white space \
                     (without any, ALLOW_UNSIGNED=true is needed)";
     let tokens = tokens(env, expected)?;
@@ -226,8 +243,9 @@ fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
             return bundle.ok_or_else(|| ConfigError::new(variable, expected));
         }
     }
-    let folder = optional(env, "SSL_CERT_DIR", "a folder with root certificates", |_| Some(()))?;
-    Ok(if folder.is_some() { Trust::System } else { Trust::AmazonFirst })
+    let expected = "a folder with at least one root certificate, in PEM";
+    let folder = optional(env, "SSL_CERT_DIR", expected, |path| Trust::folder(Path::new(path)))?;
+    Ok(folder.unwrap_or_else(Trust::mozilla))
 }
 
 /// Reads a variable that must be set.
@@ -330,6 +348,8 @@ mod tests {
         let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/groups";
         for (variable, value) in [
             ("ALLOW_UNSIGNED", "yes"),
+            ("KEEP_CLIENT_IP", "1"),
+            ("DEAD_LETTER_QUEUE_URL", "queue"),
             ("MAX_REQUEST_AGE_SECONDS", "-1"),
             ("MAX_REQUEST_AGE_SECONDS", "60s"),
             ("RETRY_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q"),

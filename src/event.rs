@@ -20,7 +20,7 @@ pub use facts::{Fact, FactName, Facts, Stamp, fact};
 pub(crate) use info::TEXTS;
 pub(crate) use role::normal as normal_role;
 
-use crate::callback::{BodyError, Fields, Origin, RosterCommand};
+use crate::callback::{Application, BodyError, Callback, Fields, Origin, RosterCommand};
 use crate::time::EventTime;
 
 /// The longest GroupId, in bytes: it is part of the key `pk`, which is also the range key of the index (at most
@@ -59,14 +59,20 @@ pub struct Event {
     pub members: Members,
 }
 
-impl Event {
-    /// Reads the body of a command that is kept; `None` where this one is not: it speaks of a topic, or of the members
+impl Callback<'_> {
+    /// Reads the event of a command that is kept; `None` where this callback is not: it speaks of a topic, or of the members
     /// of an AVChatRoom.
-    pub fn parse(
+    pub fn event(
+        &self,
         command: RosterCommand,
-        body: &[u8],
-        origin: &Origin<'_>,
-    ) -> Result<Option<Self>, BodyError> {
+        application: &Application,
+    ) -> Result<Option<Event>, BodyError> {
+        Event::parse(command, self.body, &Origin::new(self, application))
+    }
+}
+
+impl Event {
+    fn parse(command: RosterCommand, body: &[u8], origin: &Origin<'_>) -> Result<Option<Self>, BodyError> {
         let mut fields = Fields::parse(body)?;
         if fields.required("CallbackCommand")? != command.name() {
             return Err(BodyError::OtherCommand);

@@ -12,19 +12,22 @@ use crate::callback::{Query, Token};
 use crate::http::{self, HttpClient, HttpError, Response};
 use crate::time::to_seconds;
 
-/// Marks what this service passed on. A request that bears it has come back in a loop.
+/// Marks a callback that this service forwarded. A request that bears it has come back in a loop.
 pub const LOOP_HEADER: &str = "x-chat-groups-forwarded";
 
-/// The largest answer that is handed through, in bytes.
+/// The largest answer that is relayed, in bytes.
 const ANSWER_MAX_BYTES: usize = 512 * 1024;
 
 /// How long an answer that nobody needs is read, so that its connection can be used again.
 const DRAIN: Duration = Duration::from_millis(50);
 
-/// After so many timeouts in a row the downstream receiver is tried less often.
+/// How long the body of an answer may take after its head, unless it is a decision.
+const BODY_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Consecutive timeouts that open a breaker.
 const MAX_TIMEOUTS: u32 = 3;
 
-/// How long it is left alone then after each attempt.
+/// The interval between probes while it is open.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The URL of the downstream receiver. Its `Debug` does not show it: its query may hold a secret.
@@ -59,76 +62,104 @@ impl std::fmt::Debug for ForwardUrl {
     }
 }
 
-/// Passes callbacks on.
+/// What is wanted of the downstream receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// A 2xx status: it has taken the callback.
+    Status,
+    /// The same, and the body of a 200, if it is JSON that comes in time.
+    Json,
+    /// A 200 with JSON in time, and nothing else.
+    Decision,
+}
+
+/// Forwards callbacks.
 #[derive(Debug)]
 pub struct Forwarder {
     url: ForwardUrl,
     http: HttpClient,
-    breaker: Breaker,
+    /// A receiver that is too slow for after-events, which have less time, may still decide in time.
+    after_events: Breaker,
+    decisions: Breaker,
 }
 
 impl Forwarder {
     /// Nothing is connected yet.
     pub fn new(url: ForwardUrl, http: HttpClient) -> Self {
-        Self { url, http, breaker: Breaker::default() }
+        Self { url, http, after_events: Breaker::default(), decisions: Breaker::default() }
     }
 
-    /// Posts a callback. A 2xx status has taken it, whatever becomes of its body.
-    pub async fn deliver(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
-        let response = self.send(query, body, deadline).await?;
-        timeout_at(deadline.min(Instant::now() + DRAIN), response.body(ANSWER_MAX_BYTES)).await.ok();
-        Ok(())
+    /// Posts an after-event. A 2xx status has taken it, whatever becomes of its body.
+    pub async fn post(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
+        self.ask(Want::Status, query, body, deadline).await.map(drop)
     }
 
-    /// The same, unless the downstream receiver has let too many callbacks wait for nothing: a hanging one must not take
-    /// all of the account's concurrency.
-    pub async fn try_deliver(&self, query: &str, body: &[u8], deadline: Instant) -> Result<(), ForwardError> {
-        self.breaker.guard(self.deliver(query, body, deadline)).await
-    }
-
-    /// Posts a callback under the same condition; returns the body of a 200, if it is JSON that came in time.
-    pub async fn try_post(
+    /// Posts a callback and returns the body that is wanted. Fails fast while the breaker is open: a hanging receiver must
+    /// not take all of the account's concurrency.
+    pub async fn relay(
         &self,
+        want: Want,
         query: &str,
         body: &[u8],
         deadline: Instant,
     ) -> Result<Option<String>, ForwardError> {
-        let response = self.breaker.guard(self.send(query, body, deadline)).await?;
-        Ok(read(response, deadline).await.ok())
+        let breaker = if want == Want::Decision { &self.decisions } else { &self.after_events };
+        breaker.enter()?;
+        let answer = self.ask(want, query, body, deadline).await;
+        breaker.leave(match &answer {
+            Ok(Err(error)) => error.is_timeout() && want != Want::Status,
+            Ok(Ok(_)) => false,
+            Err(error) => error.is_timeout(),
+        });
+        match want {
+            Want::Status => answer.map(|_| None),
+            Want::Json => answer.map(Result::ok),
+            Want::Decision => answer?.map(Some),
+        }
     }
 
-    /// Asks for a decision: the body of a 200, which is JSON and came in time; under the same condition.
-    pub async fn try_decide(
+    /// Posts a callback: has it been taken, and if so, with which body?
+    async fn ask(
         &self,
+        want: Want,
         query: &str,
         body: &[u8],
         deadline: Instant,
-    ) -> Result<String, ForwardError> {
-        let decision = async { read(self.send(query, body, deadline).await?, deadline).await };
-        self.breaker.guard(decision).await
+    ) -> Result<Result<String, ForwardError>, ForwardError> {
+        let response = timeout_at(deadline, self.send(want, query, body)).await;
+        let response = response.map_err(|_| ForwardError::TimedOut)??;
+        let body_deadline = match want {
+            Want::Status => deadline.min(Instant::now() + DRAIN),
+            Want::Json => deadline.min(Instant::now() + BODY_TIMEOUT),
+            Want::Decision => deadline,
+        };
+        match response.status() {
+            200..=299 => Ok(read(response, body_deadline).await),
+            status => Err(ForwardError::Status(status)),
+        }
     }
 
-    async fn send(&self, query: &str, body: &[u8], deadline: Instant) -> Result<Response, ForwardError> {
+    /// An after-event whose connection broke unanswered is sent once more, a decision never.
+    async fn send(&self, want: Want, query: &str, body: &[u8]) -> Result<Response, HttpError> {
         let headers = [("content-type", "application/json"), (LOOP_HEADER, "1")];
         let url = self.url.with_query(query);
-        let response = timeout_at(deadline, self.http.post(&url, &headers, body)).await;
-        let response = response.map_err(|_| ForwardError::TimedOut)??;
-        match response.status() {
-            200..=299 => Ok(response),
-            status => Err(ForwardError::Status(status)),
+        match self.http.post(&url, &headers, body).await {
+            Err(HttpError::Unanswered(_)) if want != Want::Decision => {
+                self.http.post_anew(&url, &headers, body).await
+            }
+            result => result,
         }
     }
 }
 
 /// Reads the body of a 200, if it is JSON.
 async fn read(response: Response, deadline: Instant) -> Result<String, ForwardError> {
-    if response.status() != 200 {
-        return Err(ForwardError::Status(response.status()));
-    }
+    let status = response.status();
     let body = timeout_at(deadline, response.body(ANSWER_MAX_BYTES)).await;
     let body = body.map_err(|_| ForwardError::TimedOut)??;
     let text = String::from_utf8(body).map_err(|_| ForwardError::NotJson)?;
     match serde_json::from_str::<IgnoredAny>(&text) {
+        _ if status != 200 => Err(ForwardError::Status(status)),
         Ok(_) => Ok(text),
         Err(_) => Err(ForwardError::NotJson),
     }
@@ -157,17 +188,7 @@ struct BreakerState {
 }
 
 impl Breaker {
-    /// Makes a request if it may be made, and notes whether it timed out.
-    async fn guard<T>(
-        &self,
-        request: impl Future<Output = Result<T, ForwardError>>,
-    ) -> Result<T, ForwardError> {
-        self.enter()?;
-        let result = request.await;
-        self.leave(matches!(&result, Err(error) if error.is_timeout()));
-        result
-    }
-
+    /// Whether a request may be made now.
     fn enter(&self) -> Result<(), ForwardError> {
         let (mut state, now) = (self.lock(), Instant::now());
         if state.timeouts < MAX_TIMEOUTS {
@@ -180,6 +201,7 @@ impl Breaker {
         Ok(())
     }
 
+    /// Notes whether the request timed out.
     fn leave(&self, timed_out: bool) {
         let mut state = self.lock();
         if timed_out {

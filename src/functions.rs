@@ -1,4 +1,4 @@
-//! The three functions, and what becomes of a callback in them.
+//! The three functions, and why a callback is refused.
 
 pub mod gateway;
 pub mod reconcile;
@@ -8,24 +8,7 @@ pub mod webhook;
 use lambda_http::http::StatusCode;
 use thiserror::Error;
 
-use crate::callback::{BodyError, ParameterError, SignatureError};
-use crate::store::Applied;
-
-/// The largest body that is read, in bytes: a destroyed group lists up to 6,000 members.
-pub const BODY_MAX_BYTES: usize = 512 * 1024;
-
-/// What becomes of a callback that is answered OK.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the table.
-    Applied(Applied),
-    /// It is not kept, and goes nowhere else; or it says nothing.
-    Ignored,
-    /// The downstream receiver has taken it; its answer is handed through, if it is JSON.
-    Forwarded(Option<String>),
-    /// It could not be stored, or passed on, in time; it is safe in a queue.
-    Queued,
-}
+use crate::callback::{BODY_MAX_BYTES, BodyError, ParameterError, SignatureError};
 
 /// Why a callback is answered FAIL.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -41,31 +24,19 @@ pub enum Refusal {
     OtherApplication,
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// This service itself has passed it on.
+    /// This service itself has forwarded it.
     #[error(
         "header x-chat-groups-forwarded: expected a callback of Chat's; FORWARD_URL must not lead back here"
     )]
     Loop,
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// It is neither where it belongs nor in a queue.
+    /// Neither delivered nor queued.
     #[error("the event could not be kept; please send it again")]
     Unavailable,
     /// A decision was asked for, and the downstream receiver gave none.
     #[error("there is no decision")]
     Undecided,
-}
-
-impl Outcome {
-    /// Its name in the log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Applied(applied) => applied.effect.name(),
-            Self::Ignored => "ignored",
-            Self::Forwarded(_) => "forwarded",
-            Self::Queued => "queued",
-        }
-    }
 }
 
 impl Refusal {

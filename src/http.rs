@@ -1,41 +1,60 @@
-//! An HTTP client for servers that are not AWS's, on the connections and TLS that the AWS clients bring.
+//! The one HTTP client: for AWS, for the downstream receiver, for Chat's REST API.
+//!
+//! HTTP/1.1 alone: a request that is dropped closes its connection, so that no connection that died in silence takes
+//! another one.
 
+mod connect;
 mod dns;
 mod tls;
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use lambda_http::http::Uri;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::TokioExecutor;
+use lambda_http::http::{self, Uri, header};
 
+use self::connect::{Answered, Connect, ConnectTimeout};
 pub(crate) use dns::Resolver;
 pub use tls::Trust;
-pub(crate) use tls::http_client;
+
+/// A connection rests no longer between two requests: servers close idle ones after 5 s (Node.js, uvicorn) or more, and a
+/// request that meets the close on its way is lost.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Posts to http and https URLs and keeps connections alive. It follows no redirect and retries nothing.
 ///
 /// The caller sets the deadline: a request that is dropped takes its connection with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HttpClient {
-    trust: Trust,
-    connect_timeout: Duration,
-    // Made with the first request that needs it, because reading the system's roots takes milliseconds.
-    https: OnceLock<Connector>,
-    http: OnceLock<Connector>,
+    pooled: Client<Connect, SdkBody>,
+    /// Makes a connection for each request.
+    unpooled: Client<Connect, SdkBody>,
 }
 
 impl HttpClient {
-    /// A client that trusts these roots. The timeout covers a connection's TLS handshake.
+    /// A client that trusts these roots. The timeout covers a connection's DNS lookup and its TLS handshake.
     pub fn new(trust: Trust, connect_timeout: Duration) -> Self {
-        Self { trust, connect_timeout, https: OnceLock::new(), http: OnceLock::new() }
+        Self::with_resolver(&trust, connect_timeout, IDLE_TIMEOUT, Resolver::default())
+    }
+
+    pub(crate) fn with_resolver(
+        trust: &Trust,
+        connect_timeout: Duration,
+        idle_timeout: Duration,
+        resolver: Resolver,
+    ) -> Self {
+        let connect = Connect::new(trust, connect_timeout, resolver);
+        let mut builder = Client::builder(TokioExecutor::new());
+        let pooled = builder.pool_idle_timeout(idle_timeout).build(connect.clone());
+        Self { pooled, unpooled: builder.pool_max_idle_per_host(0).build(connect) }
     }
 
     /// Posts a body and waits for the response's head. Headers are names and values.
@@ -45,32 +64,62 @@ impl HttpClient {
         headers: &[(&'static str, &'static str)],
         body: &[u8],
     ) -> Result<Response, HttpError> {
-        let connector = match parse(url).as_ref().and_then(Uri::scheme_str) {
-            Some("https") => self.https.get_or_init(|| self.connect(&self.trust)),
-            Some(_) => self.http.get_or_init(|| self.connect(&Trust::none())),
-            None => return Err(HttpError::Url),
-        };
-        let mut request = HttpRequest::new(body.into());
-        request.set_method("POST").map_err(|_| HttpError::Url)?;
-        request.set_uri(url).map_err(|_| HttpError::Url)?;
-        for (name, value) in headers {
-            request.headers_mut().append(*name, *value);
-        }
-        let connection = CaptureSmithyConnection::new();
-        request.add_extension(connection.clone());
-        let mut guard = Guard(Some(connection));
-        let response = connector.call(request).await.map_err(HttpError::Connector)?;
-        Ok(Response { response, connection: guard.0.take() })
+        send(&self.pooled, post(url, headers, body)?).await.map(Response)
     }
 
-    fn connect(&self, trust: &Trust) -> Connector {
-        let (provider, context) = trust.tls();
-        let settings = HttpConnectorSettings::builder().connect_timeout(self.connect_timeout).build();
-        Connector::builder()
-            .connector_settings(settings)
-            .tls_provider(provider)
-            .tls_context(context)
-            .build_with_resolver(Resolver::default())
+    /// Like [`Self::post`], on a new connection.
+    pub async fn post_anew(
+        &self,
+        url: &str,
+        headers: &[(&'static str, &'static str)],
+        body: &[u8],
+    ) -> Result<Response, HttpError> {
+        send(&self.unpooled, post(url, headers, body)?).await.map(Response)
+    }
+}
+
+/// For the AWS SDK.
+impl HttpConnector for HttpClient {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.pooled.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            send(&client, request).await.map_err(|error| match error.is_timeout() {
+                true => ConnectorError::timeout(error.into()),
+                false => ConnectorError::io(error.into()),
+            })
+        })
+    }
+}
+
+fn post(
+    url: &str,
+    headers: &[(&'static str, &'static str)],
+    body: &[u8],
+) -> Result<http::Request<SdkBody>, HttpError> {
+    let url = parse(url).ok_or(HttpError::Url)?;
+    let request = http::Request::post(url).header(header::CONTENT_LENGTH, body.len());
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body.into()).map_err(|_| HttpError::Url)
+}
+
+async fn send(
+    client: &Client<Connect, SdkBody>,
+    mut request: http::Request<SdkBody>,
+) -> Result<HttpResponse, HttpError> {
+    let connection = capture_connection(&mut request);
+    match client.request(request).await {
+        Ok(response) => response
+            .map(SdkBody::from_body_1_x)
+            .try_into()
+            .map_err(|error| HttpError::Connector(Box::new(error))),
+        Err(error) => {
+            let is_answered = connection.connection_metadata().as_ref().map(Answered::of);
+            Err(match is_answered {
+                Some(false) => HttpError::Unanswered(error.into()),
+                Some(true) | None => HttpError::Connector(error.into()),
+            })
+        }
     }
 }
 
@@ -91,46 +140,27 @@ pub fn is_https_or(url: &Uri, is_near: fn(IpAddr) -> bool) -> bool {
 
 /// The head of a response, with a body that may be read or dropped.
 #[derive(Debug)]
-pub struct Response {
-    response: HttpResponse,
-    connection: Option<CaptureSmithyConnection>,
-}
+pub struct Response(HttpResponse);
 
 impl Response {
     /// The status code.
     pub fn status(&self) -> u16 {
-        self.response.status().as_u16()
+        self.0.status().as_u16()
     }
 
     /// The value of a header; `None` if it is absent or not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)
+        self.0.headers().get(name)
     }
 
     /// Reads the body, up to a limit.
     pub async fn body(self, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
-        let mut guard = Guard(self.connection);
-        let body = Limited::new(self.response.into_body(), max_bytes).collect().await;
+        let body = Limited::new(self.0.into_body(), max_bytes).collect().await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
             true => HttpError::TooLarge { max_bytes },
             false => HttpError::Body(error),
         })?;
-        guard.0 = None;
         Ok(body.to_bytes().into())
-    }
-}
-
-/// The connection of a request that is under way. If it is dropped before it is let go, it takes no further request.
-///
-/// HTTP/1 closes the connection of a dropped request by itself. HTTP/2 only resets the stream, and a connection that
-/// died in silence would take every further request until TCP gives it up.
-struct Guard(Option<CaptureSmithyConnection>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.as_ref().and_then(CaptureSmithyConnection::get) {
-            connection.poison();
-        }
     }
 }
 
@@ -142,7 +172,10 @@ pub enum HttpError {
     Url,
     /// There is no connection, or no valid head of a response.
     #[error("no response")]
-    Connector(#[source] ConnectorError),
+    Connector(#[source] Box<dyn Error + Send + Sync>),
+    /// The connection broke before any byte of a response.
+    #[error("the connection broke before a response")]
+    Unanswered(#[source] Box<dyn Error + Send + Sync>),
     /// The response ended before its body did.
     #[error("the response's body ended early")]
     Body(#[source] Box<dyn Error + Send + Sync>),
@@ -157,7 +190,14 @@ pub enum HttpError {
 impl HttpError {
     /// Whether a connection was not made in time.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Connector(error) if error.is_timeout())
+        let mut next: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            if error.is::<ConnectTimeout>() {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 }
 
@@ -329,9 +369,10 @@ mod tests {
     }
 
     /// Accepts TLS connections whose certificate the returned roots vouch for.
-    fn acceptor(protocol: &[u8]) -> (TlsAcceptor, Trust) {
+    fn acceptor() -> (TlsAcceptor, Trust) {
         let authority = Authority::new().unwrap();
-        (authority.acceptor(protocol).unwrap(), Trust::Bundle(authority.pem()))
+        let trust = Trust::bundle(authority.pem().as_bytes()).unwrap();
+        (authority.acceptor(b"http/1.1").unwrap(), trust)
     }
 
     #[tokio::test]
@@ -342,7 +383,7 @@ mod tests {
 
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let url = format!("https://{}/", listener.local_addr().unwrap());
-        let (acceptor, roots) = acceptor(b"http/1.1");
+        let (acceptor, roots) = acceptor();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // A client that refuses the certificate leaves.
@@ -352,33 +393,63 @@ mod tests {
             }
         });
         let trusting = HttpClient::new(roots, Duration::from_secs(5));
-        assert!(trusting.https.get().is_none() && trusting.http.get().is_none(), "built before it is needed");
         assert!(matches!(post(&client(), &url).await, Err(HttpError::Connector(_))), "an unknown authority");
         assert_eq!(post(&trusting, &url).await.unwrap(), b"{}");
-        assert!(trusting.https.get().is_some() && trusting.http.get().is_none());
     }
 
     #[tokio::test]
     async fn a_request_that_was_given_up_leaves_no_connection_to_the_next() {
+        let (url, connections) = server("127.0.0.1:0", b"").await;
+        let client = client();
+        for expected in 1..=2 {
+            assert!(timeout(Duration::from_millis(300), post(&client, &url)).await.is_err());
+            assert_eq!(connections.load(Ordering::Relaxed), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_rested_for_too_long_is_not_used_again() {
+        let (url, connections) = server("127.0.0.1:0", OK).await;
+        let idle_timeout = Duration::from_millis(200);
+        let client = HttpClient::with_resolver(
+            &Trust::none(),
+            Duration::from_secs(5),
+            idle_timeout,
+            Resolver::default(),
+        );
+        for (rest, expected) in [(Duration::ZERO, 1), (idle_timeout / 4, 1), (idle_timeout * 2, 2)] {
+            tokio::time::sleep(rest).await;
+            assert_eq!(post(&client, &url).await.unwrap(), b"{}");
+            assert_eq!(connections.load(Ordering::Relaxed), expected);
+        }
+    }
+
+    /// Answers a connection's first request, and then cuts the second one's answer here.
+    async fn cutting(answer: &'static [u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
-        let (acceptor, roots) = acceptor(b"h2");
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let connections = Arc::clone(&accepted);
+        let url = format!("http://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let mut stream = acceptor.accept(stream).await.unwrap();
-                accepted.fetch_add(1, Ordering::Relaxed);
-                // Its settings and the consent to the client's, and from then on silence.
-                stream.write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0").await.unwrap();
-                stream.flush().await.unwrap();
-                tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                for answer in [OK, answer] {
+                    assert!(stream.read(&mut request).await.unwrap() > 0);
+                    stream.write_all(answer).await.unwrap();
+                }
+                stream.set_zero_linger().unwrap();
             }
         });
-        let client = HttpClient::new(roots, Duration::from_secs(5));
-        for expected in 1..=2 {
-            assert!(timeout(Duration::from_millis(500), post(&client, &url)).await.is_err());
-            assert_eq!(connections.load(Ordering::Relaxed), expected);
+        url
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_broke_before_any_byte_is_told_from_one_that_broke_later() {
+        for (answer, is_unanswered) in [(&b""[..], true), (b"HTTP", false)] {
+            let (client, url) = (client(), cutting(answer).await);
+            assert_eq!(post(&client, &url).await.unwrap(), b"{}");
+            let error = post(&client, &url).await.unwrap_err();
+            assert_eq!(matches!(error, HttpError::Unanswered(_)), is_unanswered, "{error:?}");
+            let anew = client.post_anew(&url, &[], b"{}").await.unwrap();
+            assert_eq!(anew.body(2).await.unwrap(), b"{}");
         }
     }
 
@@ -389,6 +460,6 @@ mod tests {
         let url = format!("https://{}/", listener.local_addr().unwrap());
         let client = HttpClient::new(Trust::none(), Duration::from_millis(200));
         let result = timeout(Duration::from_secs(5), post(&client, &url)).await.unwrap();
-        assert!(matches!(result, Err(HttpError::Connector(error)) if error.is_timeout()));
+        assert!(result.is_err_and(|error| error.is_timeout()));
     }
 }

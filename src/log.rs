@@ -1,16 +1,91 @@
-//! What a function writes: one line for each callback on standard output, and the rare line of a library.
+//! The log on standard output: one line for each callback, and the rare line of a library.
 
 use std::error::Error;
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use miniz_oxide::deflate::compress_to_vec_zlib;
 use serde::{Serialize, Serializer};
 
 use crate::callback::Query;
 use crate::event::Event;
-use crate::queue::Message;
-use crate::time::rfc3339;
+use crate::queue::{COMPRESSION_LEVEL, Message};
+use crate::store::Effect;
+use crate::time::{rfc3339, to_millis};
+
+/// The most characters of a field that anybody can fill: Sign covers none of them.
+const UNCHECKED_MAX_CHARS: usize = 128;
+
+/// The most characters of an error, which may quote the answer of a service.
+const ERROR_MAX_CHARS: usize = 2000;
+
+/// The most characters of a lost event in one line. Lambda splits longer lines, and halves are not JSON.
+const PART_MAX_CHARS: usize = 58_000;
+
+/// The outcome of a callback or of a call of `reconcile`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// At least one fact was new.
+    Stored,
+    /// All of it was in the table.
+    Duplicate,
+    /// A new life of the group began.
+    Replaced,
+    /// Newer facts are in the table.
+    Stale,
+    /// Not kept and not forwarded, or without any fact.
+    #[default]
+    Ignored,
+    /// The downstream receiver took it.
+    Forwarded,
+    /// It waits in a queue.
+    Queued,
+    /// The downstream receiver gave no decision.
+    Undecided,
+    /// Answered FAIL, or unreadable.
+    Rejected,
+    /// Neither the table (or the downstream receiver) nor a queue took it.
+    Lost,
+    /// A part of a lost event.
+    LostPart,
+    /// `redrive` could not finish it; it stays in its queue.
+    Failed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl From<Effect> for Outcome {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Stored => Self::Stored,
+            Effect::Replaced => Self::Replaced,
+            Effect::Stale => Self::Stale,
+            Effect::Duplicate => Self::Duplicate,
+        }
+    }
+}
+
+/// The severity of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Level {
+    /// All is well.
+    #[default]
+    Info,
+    /// Somebody may have to look.
+    Warn,
+    /// Somebody has to act.
+    Error,
+}
 
 /// The result of forwarding a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,23 +99,23 @@ pub enum Forwarded {
     Failed,
 }
 
-/// The log line of one callback. It never holds a token, a Sign or a body; `lost` alone carries the event.
+/// The log line of one callback. It never holds a token, a Sign or a body.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "docs/operate.md explains the fields")]
 pub struct Record {
     pub timestamp: String,
-    /// `INFO`, `WARN` (somebody may have to look) or `ERROR` (somebody has to act).
-    pub level: &'static str,
-    pub outcome: &'static str,
+    pub level: Level,
+    pub outcome: Outcome,
     /// ErrorCode of the answer; 0 for OK.
     pub error_code: u32,
     /// ErrorInfo of the answer.
+    #[serde(serialize_with = "serialize_error")]
     pub error_info: Option<String>,
     /// The command in the URL.
     pub callback_command: Option<String>,
     /// The group, once the body is read.
     pub group_id: Option<String>,
-    /// How many accounts the event speaks of.
+    /// The number of accounts in the event.
     pub member_count: Option<usize>,
     pub opt_platform: Option<String>,
     /// Chat's id of the request.
@@ -49,60 +124,108 @@ pub struct Record {
     pub duration_ms: f64,
     /// Whether this was the first callback of its process.
     pub cold_start: bool,
-    /// What became of passing it on; absent without FORWARD_URL.
+    /// The result of forwarding; absent without FORWARD_URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forwarded>,
-    /// What failed underneath.
+    /// The errors underneath.
+    #[serde(serialize_with = "serialize_error")]
     pub error: Option<String>,
-    /// The queue message of a lost event, to be put back; a list where both the table and the downstream receiver are owed
-    /// it.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "one_or_list")]
-    pub event: Vec<Message>,
+    /// The id of the lines that hold the lost event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_id: Option<String>,
+    /// The queue messages of a lost event: one for each of the table and the downstream receiver.
+    #[serde(skip)]
+    pub lost: Vec<Message>,
+}
+
+/// A line with a part of a lost event.
+#[derive(Debug, Serialize)]
+struct LostPart<'a> {
+    outcome: Outcome,
+    lost_id: &'a str,
+    /// From 1 on.
+    part: usize,
+    parts: usize,
+    /// The parts' `data`, joined, is the base64 text of a zlib stream of JSON: a queue message, or a list of two.
+    data: &'a str,
 }
 
 impl Record {
     /// A line that says who sent what.
     pub fn new(query: &Query<'_>) -> Self {
         Self {
-            callback_command: query.callback_command().ok().map(str::to_owned),
-            opt_platform: query.opt_platform().map(str::to_owned),
-            request_id: query.request_id().map(str::to_owned),
+            callback_command: query.callback_command().ok().map(unchecked),
+            opt_platform: query.opt_platform().map(unchecked),
+            request_id: query.request_id().map(unchecked),
             ..Self::default()
         }
     }
 
-    /// The same line, with what the body says.
+    /// The same line, with the group and the number of accounts.
     #[must_use]
     pub fn about(self, event: Option<&Event>) -> Self {
         Self {
-            group_id: event.map(|event| event.key.group_id.clone()),
+            group_id: event.map(|event| unchecked(&event.key.group_id)),
             member_count: event.map(|event| event.members.len()),
             ..self
         }
     }
 
-    /// The same line, with the time that all took.
+    /// The same line, with the duration.
     #[must_use]
     pub fn timed(self, duration: Duration, now: SystemTime) -> Self {
         let duration_ms = (duration.as_secs_f64() * 100_000.0).round() / 100.0;
-        Self { timestamp: rfc3339(now), duration_ms, ..self }
+        let lost_id =
+            (!self.lost.is_empty()).then(|| format!("{}-{:016x}", to_millis(now), fastrand::u64(..)));
+        Self { timestamp: rfc3339(now), duration_ms, lost_id, ..self }
     }
 
     /// The line, without its end.
     pub fn to_line(&self) -> String {
-        // Strings and numbers always serialize.
-        serde_json::to_string(self).unwrap_or_default()
+        to_json(self)
+    }
+
+    /// The lines of the lost event, without their ends; none where nothing is lost.
+    pub fn lost_lines(&self) -> Vec<String> {
+        let Some(lost_id) = &self.lost_id else { return Vec::new() };
+        let json = match self.lost.as_slice() {
+            [message] => to_json(message),
+            messages => to_json(messages),
+        };
+        let base64 = BASE64_STANDARD.encode(compress_to_vec_zlib(json.as_bytes(), COMPRESSION_LEVEL));
+        let parts = base64.len().div_ceil(PART_MAX_CHARS);
+        let line = |(index, data): (usize, &[u8])| {
+            let data = std::str::from_utf8(data).unwrap_or_default();
+            to_json(&LostPart { outcome: Outcome::LostPart, lost_id, part: index + 1, parts, data })
+        };
+        base64.as_bytes().chunks(PART_MAX_CHARS).enumerate().map(line).collect()
+    }
+
+    /// Writes the line, and a lost event behind it.
+    pub fn write(&self) {
+        write(&self.to_line());
+        for line in self.lost_lines() {
+            write(&line);
+        }
     }
 }
 
-fn one_or_list<S: Serializer>(messages: &Vec<Message>, serializer: S) -> Result<S::Ok, S::Error> {
-    match messages.as_slice() {
-        [message] => message.serialize(serializer),
-        messages => messages.serialize(serializer),
-    }
+/// A text that anybody can send.
+fn unchecked(text: &str) -> String {
+    text.chars().take(UNCHECKED_MAX_CHARS).collect()
 }
 
-/// Sends what libraries have to say (a broken certificate, a panic that the runtime caught) to standard output, as JSON.
+fn serialize_error<S: Serializer>(error: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let cut = error.as_ref().map(|error| error.chars().take(ERROR_MAX_CHARS).collect::<String>());
+    cut.serialize(serializer)
+}
+
+fn to_json(value: &(impl Serialize + ?Sized)) -> String {
+    // Strings and numbers always serialize.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Sends the lines of libraries (a broken certificate, a panic that the runtime caught) to standard output, as JSON.
 pub fn init() {
     tracing_subscriber::fmt().json().with_max_level(tracing::Level::WARN).init();
 }
@@ -114,7 +237,7 @@ pub fn write(line: &str) {
     }
 }
 
-/// How a function's process ends; an error says why it can't go on.
+/// Logs the error that ends a process, if there is one; its exit code.
 pub fn exit_code(result: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     tracing::error!("{}", error_chain(error.as_ref()));

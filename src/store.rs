@@ -11,6 +11,9 @@ mod item;
 mod lease;
 mod merge;
 mod partition;
+#[cfg(test)]
+#[expect(clippy::panic, clippy::expect_used)]
+mod protocol;
 mod read;
 mod reader;
 mod scan;

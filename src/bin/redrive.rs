@@ -3,18 +3,14 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use chat_groups::config::RedriveSettings;
-use chat_groups::redrive::Redrive;
-use futures_util::{StreamExt, stream};
+use chat_groups::redrive::{Finished, Redrive};
 use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
 
 /// What all messages of a batch have together; the function's timeout is longer.
 const BUDGET: Duration = Duration::from_secs(20);
-
-/// How many messages are under way at once. Of events of the greatest size, the function has memory for so many.
-const MAX_PARALLEL: usize = 4;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -26,24 +22,22 @@ async fn run() -> Result<(), Error> {
     let redrive = &Redrive::from_settings(RedriveSettings::from_env(&|name| std::env::var(name))?);
     let handler = async move |event: LambdaEvent<SqsEvent>| -> Result<SqsBatchResponse, Error> {
         let deadline = Instant::now() + BUDGET;
+        let records = event.payload.records.into_iter();
+        let (ids, bodies): (Vec<_>, Vec<_>) = records
+            .map(|message| (message.message_id.unwrap_or_default(), message.body.unwrap_or_default()))
+            .unzip();
         let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = stream::iter(event.payload.records)
-            .map(|message| finish(redrive, message, deadline))
-            .buffer_unordered(MAX_PARALLEL)
-            .filter_map(async |failure| failure)
-            .collect()
-            .await;
+        // A message that fails stays in the queue, and no other with it.
+        let report = |index: usize, finished: Finished| {
+            finished.record.write();
+            if finished.result.is_err() {
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = ids.get(index).cloned().unwrap_or_default();
+                response.batch_item_failures.push(failure);
+            }
+        };
+        redrive.finish(&bodies, SystemTime::now(), deadline, report).await;
         Ok(response)
     };
     lambda_runtime::run(service_fn(handler)).await
-}
-
-/// Finishes one message; one that fails stays in the queue, and no other with it.
-async fn finish(redrive: &Redrive, message: SqsMessage, deadline: Instant) -> Option<BatchItemFailure> {
-    let body = message.body.unwrap_or_default();
-    let (result, record) = redrive.finish(&body, SystemTime::now(), deadline).await;
-    chat_groups::log::write(&record.to_line());
-    let mut failure = BatchItemFailure::default();
-    failure.item_identifier = message.message_id.unwrap_or_default();
-    result.is_err().then_some(failure)
 }

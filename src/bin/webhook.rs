@@ -17,11 +17,15 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Error> {
     let webhook = &Webhook::from_settings(WebhookSettings::from_env(&|name| std::env::var(name))?);
-    let handler = async move |event: LambdaEvent<Box<RawValue>>| -> Result<GatewayResponse, Error> {
-        let request = chat_groups::gateway::request(&event.payload)?;
-        let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-        chat_groups::log::write(&record.to_line());
-        Ok(GatewayResponse::new(&request, response))
+    let handler = async move |event: LambdaEvent<Box<RawValue>>| -> Result<Option<GatewayResponse>, Error> {
+        let now = SystemTime::now();
+        let Some(request) = chat_groups::gateway::request(&event.payload).ok() else {
+            chat_groups::webhook::ignored(now).write();
+            return Ok(None);
+        };
+        let (response, record) = webhook.accept(&request, now).await;
+        record.write();
+        Ok(Some(GatewayResponse::new(&request, response)))
     };
     lambda_runtime::run(service_fn(handler)).await
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
-use super::Command;
+use super::{Application, Callback, Command};
 use crate::time::from_millis;
 
 /// The URL parameters of a request, decoded but not yet trusted.
@@ -126,11 +126,13 @@ pub struct RequestTime<'a> {
 
 /// How a callback came: what its URL says about it, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// The application, checked to be ours.
     pub sdk_app_id: u64,
     /// The parameters of the URL.
     pub query: &'a Query<'a>,
+    /// The end user's address, if it is to be stored.
+    pub client_ip: Option<&'a str>,
     /// When Chat sent it, to the second.
     pub request_time: Option<SystemTime>,
     /// When it first arrived here.
@@ -138,15 +140,17 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Takes a request that is addressed to `sdk_app_id`.
-    pub fn new(
-        query: &'a Query<'a>,
-        sdk_app_id: u64,
-        received_at: SystemTime,
-    ) -> Result<Self, ParameterError> {
-        let request_time = query.request_time()?;
-        let request_time = request_time.map(|time| from_millis(time.seconds.saturating_mul(1000)));
-        Ok(Self { sdk_app_id, query, request_time, received_at })
+    /// Takes a callback that is addressed to the application.
+    pub(crate) fn new(callback: &Callback<'a>, application: &Application) -> Self {
+        let Callback { query, received_at, .. } = *callback;
+        let request_time = query.request_time().ok().flatten();
+        Self {
+            sdk_app_id: application.sdk_app_id,
+            query,
+            client_ip: query.client_ip().filter(|_| application.keep_client_ip),
+            request_time: request_time.map(|time| from_millis(time.seconds.saturating_mul(1000))),
+            received_at,
+        }
     }
 }
 

@@ -90,7 +90,9 @@ impl Reason {
             Self::Refused { code, .. } => class(*code),
             Self::Status(408 | 429 | 500..) | Self::NotChat | Self::TimedOut => Class::Again,
             Self::Status(_) => Class::Settings,
-            Self::Http(HttpError::Connector(_) | HttpError::Body(_)) => Class::Again,
+            Self::Http(HttpError::Connector(_) | HttpError::Unanswered(_) | HttpError::Body(_)) => {
+                Class::Again
+            }
             Self::Http(HttpError::TooLarge { .. }) => Class::TooLarge,
             Self::Http(HttpError::Url) => Class::Settings,
             Self::Unreadable(_) => Class::Other,

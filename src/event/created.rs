@@ -40,7 +40,7 @@ pub(super) fn read(
 /// How the event came.
 fn details(origin: &Origin<'_>) -> Attributes {
     let texts = [
-        ("client_ip", origin.query.client_ip()),
+        ("client_ip", origin.client_ip),
         ("opt_platform", origin.query.opt_platform()),
         ("request_id", origin.query.request_id()),
     ];

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::callback::Query;
+use crate::callback::{Query, Sender};
 use crate::time::from_millis;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -13,7 +13,9 @@ const NOW: u64 = 1_700_000_000_000;
 static QUERY: LazyLock<Query<'static>> = LazyLock::new(|| Query::parse("ClientIP=203.0.113.7"));
 
 fn origin() -> Origin<'static> {
-    Origin::new(&QUERY, 1_400_000_001, from_millis(NOW)).unwrap()
+    let callback =
+        Callback { query: &QUERY, body: b"", received_at: from_millis(NOW), sender: Sender::Genuine };
+    Origin::new(&callback, &Application { sdk_app_id: 1_400_000_001, keep_client_ip: true })
 }
 
 /// A body of this command, with these fields.

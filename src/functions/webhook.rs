@@ -1,5 +1,7 @@
 //! The function `webhook`: the whole path of a callback, and the time that each part of it may take.
 
+mod delivery;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -8,25 +10,26 @@ use lambda_http::http::{Method, Response};
 use lambda_http::{Body, Request};
 use tokio::time::Instant;
 
-use super::{BODY_MAX_BYTES, Outcome, Refusal};
+use self::delivery::Delivery;
+use super::Refusal;
 use crate::aws::{Aws, Timeouts};
-use crate::callback::{self, BodyError, Command, Origin, Query, Sender, Verifier};
+use crate::callback::{Application, BODY_MAX_BYTES, BodyError, Callback, Command, Query, Sender, Verifier};
 use crate::config::WebhookSettings;
 use crate::event::Event;
-use crate::forward::{ForwardError, Forwarder, LOOP_HEADER};
-use crate::log::{Forwarded, Record, error_chain};
+use crate::forward::{ForwardError, Forwarder, LOOP_HEADER, Want};
+use crate::log::{Level, Outcome, Record};
 use crate::queue::{Message, Pending, Queue, QueueError};
 use crate::store::{Applied, Store, StoreError};
 
-/// Chat waits 2 s; the gateway and the network need some of it. Counted from the start of the handler, the table and
-/// the downstream receiver have until the first of these, or the second where nothing is kept; the queues until the last,
-/// as a decision has. The answer leaves by 1.5 s.
-const KEEP_BUDGET: Duration = Duration::from_millis(900);
-const PASS_BUDGET: Duration = Duration::from_millis(1000);
+/// Deadlines from the start of the handler, as Chat waits 2 s and the gateway and the network need some of it: for the
+/// table and the downstream receiver beside it, for the downstream receiver alone, and for queues and decisions. The
+/// answer leaves by 1.5 s.
+const STORE_BUDGET: Duration = Duration::from_millis(900);
+const RELAY_BUDGET: Duration = Duration::from_millis(1000);
 const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
 
 /// An attempt is ended by the budget alone.
-const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: KEEP_BUDGET };
+const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: STORE_BUDGET };
 
 /// The queues have at least 0.3 s.
 const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
@@ -37,7 +40,7 @@ const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
 /// Receives callbacks.
 #[derive(Debug)]
 pub struct Webhook {
-    sdk_app_id: u64,
+    application: Application,
     verifier: Verifier,
     store: Store,
     downstream: Downstream,
@@ -49,26 +52,25 @@ pub struct Webhook {
 pub struct Downstream {
     /// For what can't be stored in time; without it such an event is answered 503.
     pub retry_queue: Option<Queue>,
+    /// For genuine bodies that can't be read.
+    pub dead_letter_queue: Option<Queue>,
     /// The downstream receiver.
     pub forwarder: Option<Forwarder>,
     /// For what the downstream receiver does not take.
     pub forward_queue: Option<Queue>,
 }
 
-/// A callback whose sender is accepted.
-struct Callback<'a> {
-    command: Command,
-    sender: Sender,
-    origin: Origin<'a>,
-    body: &'a [u8],
-    /// The start of the handler, from which all budgets are counted.
-    start: Instant,
+/// The log line of a payload that no HTTP gateway sent: a warmer, a test in the console.
+pub fn ignored(now: SystemTime) -> Record {
+    let error = Some("payload: expected the event of an HTTP gateway".to_owned());
+    let record = Record { level: Level::Warn, outcome: Outcome::Ignored, error, ..Record::default() };
+    record.timed(Duration::ZERO, now)
 }
 
 impl Webhook {
     /// Puts the parts together.
-    pub fn new(sdk_app_id: u64, verifier: Verifier, store: Store, downstream: Downstream) -> Self {
-        Self { sdk_app_id, verifier, store, downstream, is_cold: AtomicBool::new(true) }
+    pub fn new(application: Application, verifier: Verifier, store: Store, downstream: Downstream) -> Self {
+        Self { application, verifier, store, downstream, is_cold: AtomicBool::new(true) }
     }
 
     /// Puts the parts together that the settings name. Nothing is connected yet, but DynamoDB's address is prefetched.
@@ -80,256 +82,145 @@ impl Webhook {
         let aws = Aws::new(settings.aws);
         aws.prefetch_dynamodb();
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
-        let queue = |url| Queue::new(aws.sqs(QUEUE_TIMEOUTS), url);
+        let sqs = aws.sqs(QUEUE_TIMEOUTS);
+        let queue = |url| Queue::new(sqs.clone(), url);
         let downstream = Downstream {
             retry_queue: settings.retry_queue_url.map(queue),
+            dead_letter_queue: settings.dead_letter_queue_url.map(queue),
             forwarder: settings.forward_url.map(|url| Forwarder::new(url, aws.http(FORWARD_CONNECT_TIMEOUT))),
             forward_queue: settings.forward_queue_url.map(queue),
         };
-        Self::new(settings.sdk_app_id, settings.verifier, store, downstream)
+        Self::new(settings.application, settings.verifier, store, downstream)
     }
 
-    /// Answers one request that arrived at `now`, and tells what became of it.
+    /// Answers one request that arrived at `now`; the record is for the log.
     pub async fn accept(&self, request: &Request, now: SystemTime) -> (Response<Body>, Record) {
         let start = Instant::now();
         let cold_start = self.is_cold.swap(false, Ordering::Relaxed);
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let handled = match self.admit(request, &query, (now, start)) {
-            Ok(callback) => self.handle(&callback).await,
-            Err(refusal) => Handled::new(Err(refusal)),
+        let delivery = match self.admit(request, &query, now) {
+            Ok((command, callback)) => self.handle(command, &callback, start).await,
+            Err(refusal) => Delivery::refused(refusal),
         };
         let duration = start.elapsed();
-        let record = handled.record(&query, cold_start).timed(duration, now + duration);
-        (handled.response(), record)
+        let record = delivery.record(&query).timed(duration, now + duration);
+        (delivery.into_response(), Record { cold_start, ..record })
     }
 
-    /// Checks method, size, SdkAppid, Sign and RequestTime, command, in this order: nothing is read from a body before
-    /// its sender is accepted.
+    /// Checks method, SdkAppid, Sign and RequestTime, size, command, in this order: nothing is read from a body before its
+    /// sender is accepted.
     fn admit<'a>(
         &self,
         request: &'a Request,
         query: &'a Query<'a>,
-        (now, start): (SystemTime, Instant),
-    ) -> Result<Callback<'a>, Refusal> {
-        let body: &[u8] = request.body().as_ref();
+        received_at: SystemTime,
+    ) -> Result<(Command, Callback<'a>), Refusal> {
         if request.method() != Method::POST {
             return Err(Refusal::Method);
         }
-        if body.len() > BODY_MAX_BYTES {
-            return Err(Refusal::TooLarge);
-        }
-        if query.sdk_app_id()? != self.sdk_app_id {
+        if query.sdk_app_id()? != self.application.sdk_app_id {
             return Err(Refusal::OtherApplication);
         }
-        let sender = self.verifier.verify(query.sign()?, query.request_time()?, now)?;
+        let sender = self.verifier.verify(query.sign()?, query.request_time()?, received_at)?;
         if request.headers().contains_key(LOOP_HEADER) {
             return Err(Refusal::Loop);
         }
-        let command = query.command()?;
-        let origin = Origin::new(query, self.sdk_app_id, now)?;
-        Ok(Callback { command, sender, origin, body, start })
+        let body: &[u8] = request.body().as_ref();
+        if body.len() > BODY_MAX_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        Ok((query.command()?, Callback { query, body, received_at, sender }))
     }
 
-    async fn handle(&self, callback: &Callback<'_>) -> Handled {
-        match callback.command {
-            Command::Roster(command) => match Event::parse(command, callback.body, &callback.origin) {
-                Ok(Some(event)) => self.keep(event, callback).await,
-                Ok(None) => self.pass_on(callback).await,
-                Err(error) => self.refuse(error, callback).await,
+    async fn handle(&self, command: Command, callback: &Callback<'_>, start: Instant) -> Delivery {
+        match command {
+            Command::Roster(command) => match callback.event(command, &self.application) {
+                Ok(Some(event)) => self.store_and_forward(event, callback, start).await,
+                Ok(None) => self.relay(callback, start).await,
+                Err(error) => self.quarantine(error, callback, start).await,
             },
-            Command::Other => self.pass_on(callback).await,
-            Command::Decision => self.decide(callback).await,
+            Command::Other => self.relay(callback, start).await,
+            Command::Decision => self.relay_decision(callback, start).await,
         }
     }
 
-    /// Brings an event to the table and to the downstream receiver at the same time, and to the queues what is owed then.
-    async fn keep(&self, event: Event, callback: &Callback<'_>) -> Handled {
-        let (table, forward) = tokio::join!(self.write(&event, callback), self.forward(callback));
-        let mut handled = Handled { event: Some(event), ..Handled::new(Ok(Outcome::Ignored)) };
-        let mut owed = handled.owed_to(forward.as_ref());
-        let has_leftovers = matches!(&table, Some(Ok(applied)) if applied.has_leftovers);
-        match table {
-            Some(Ok(applied)) => handled.result = Ok(Outcome::Applied(applied)),
-            Some(Err(error)) => {
-                handled.result = Ok(Outcome::Queued);
-                handled.errors.push(error_chain(&error));
-                owed.push(Pending::Table);
-            }
-            None => {}
-        }
-        let sweep = async {
-            if has_leftovers {
-                // For `redrive`. One that is not queued is no failure: `reconcile` sweeps too.
-                self.enqueue(Pending::Table, callback).await.ok();
-            }
-        };
-        tokio::join!(self.settle(handled, &owed, callback), sweep).0
+    /// Stores and forwards an event concurrently, then queues what failed.
+    async fn store_and_forward(&self, event: Event, callback: &Callback<'_>, start: Instant) -> Delivery {
+        let deadline = start + STORE_BUDGET;
+        let (table, forward) =
+            tokio::join!(self.store(&event, deadline), self.forward(Want::Status, callback, deadline));
+        let delivery = Delivery { event: Some(event), table, forward, ..Delivery::default() };
+        self.queue_owed(delivery, callback, start).await
     }
 
-    /// Passes on what is not kept. Without a downstream receiver it is answered OK.
-    async fn pass_on(&self, callback: &Callback<'_>) -> Handled {
-        let mut handled = Handled::new(Ok(Outcome::Ignored));
-        let Some(forwarder) = &self.downstream.forwarder else { return handled };
-        let deadline = callback.start + PASS_BUDGET;
-        let forward = forwarder.try_post(&callback.forward_query(), callback.body, deadline).await;
-        let owed = handled.owed_to(Some(&forward));
-        handled.result = Ok(forward.map_or(Outcome::Queued, Outcome::Forwarded));
-        let mut handled = self.settle(handled, &owed, callback).await;
-        handled.lost.iter_mut().for_each(Message::drop_body);
-        handled
+    /// Forwards what is not kept. Without a downstream receiver it is answered OK.
+    async fn relay(&self, callback: &Callback<'_>, start: Instant) -> Delivery {
+        let forward = self.forward(Want::Json, callback, start + RELAY_BUDGET).await;
+        self.queue_owed(Delivery { forward, ..Delivery::default() }, callback, start).await
     }
 
-    /// Hands a decision through, which is the downstream receiver's alone. Without one, OK means that all is allowed.
-    async fn decide(&self, callback: &Callback<'_>) -> Handled {
-        let Some(forwarder) = &self.downstream.forwarder else {
-            return Handled { is_warning: true, ..Handled::new(Ok(Outcome::Ignored)) };
-        };
-        let (query, deadline) = (callback.forward_query(), callback.start + QUEUE_BUDGET);
-        match forwarder.try_decide(&query, callback.body, deadline).await {
-            Ok(json) => {
-                let forwarded = Some(Forwarded::Ok);
-                Handled { forwarded, ..Handled::new(Ok(Outcome::Forwarded(Some(json)))) }
-            }
-            Err(error) => Handled {
-                forwarded: Some(Forwarded::Failed),
-                errors: vec![error_chain(&error)],
-                ..Handled::new(Err(Refusal::Undecided))
-            },
-        }
+    /// Relays a decision, which is the downstream receiver's alone. Without one, OK means that all is allowed.
+    async fn relay_decision(&self, callback: &Callback<'_>, start: Instant) -> Delivery {
+        let forward = self.forward(Want::Decision, callback, start + QUEUE_BUDGET).await;
+        Delivery { is_decision: true, forward, ..Delivery::default() }
     }
 
-    /// Refuses a body that can't be read. A genuine one is passed on, and queued: it ends up in the dead-letter queue,
-    /// where an alarm reports it.
-    async fn refuse(&self, error: BodyError, callback: &Callback<'_>) -> Handled {
-        let is_queued = callback.sender == Sender::Genuine && error != BodyError::OtherCommand;
-        let mut handled = Handled::new(Err(Refusal::Body(error)));
-        if !is_queued {
-            return handled;
+    /// Refuses a body that can't be read. A genuine one is forwarded, and goes to the dead-letter queue: no retry can mend
+    /// it, and an alarm reports it there.
+    async fn quarantine(&self, error: BodyError, callback: &Callback<'_>, start: Instant) -> Delivery {
+        if callback.sender != Sender::Genuine || error == BodyError::OtherCommand {
+            return Delivery::refused(error);
         }
-        let forward = self.forward(callback).await;
-        let mut owed = handled.owed_to(forward.as_ref());
-        if self.downstream.retry_queue.is_some() {
-            owed.push(Pending::Table);
-        }
-        self.settle(handled, &owed, callback).await
+        let forward = self.forward(Want::Status, callback, start + STORE_BUDGET).await;
+        self.queue_owed(Delivery { forward, ..Delivery::refused(error) }, callback, start).await
     }
 
     /// Writes an event; `None` where it says nothing.
-    async fn write(&self, event: &Event, callback: &Callback<'_>) -> Option<Result<Applied, StoreError>> {
+    async fn store(&self, event: &Event, deadline: Instant) -> Option<Result<Applied, StoreError>> {
         if event.is_empty() {
             return None;
         }
-        Some(self.store.apply(event, callback.start + KEEP_BUDGET).await)
+        Some(self.store.apply(event, deadline).await)
     }
 
     /// Posts a callback to the downstream receiver, if there is one.
-    async fn forward(&self, callback: &Callback<'_>) -> Option<Result<(), ForwardError>> {
-        let (forwarder, deadline) = (self.downstream.forwarder.as_ref()?, callback.start + KEEP_BUDGET);
-        Some(forwarder.try_deliver(&callback.forward_query(), callback.body, deadline).await)
-    }
-
-    /// Queues what is owed. What no queue takes is lost: it goes into the log.
-    async fn settle(&self, mut handled: Handled, owed: &[Pending], callback: &Callback<'_>) -> Handled {
-        let queued = join_all(owed.iter().map(|pending| self.enqueue(*pending, callback))).await;
-        for (pending, queued) in owed.iter().zip(queued) {
-            let Err(error) = queued else { continue };
-            handled.errors.push(error_chain(&error));
-            handled.lost.push(callback.message(*pending));
-            if *pending == Pending::Forward {
-                handled.forwarded = Some(Forwarded::Failed);
-            }
-            handled.result = handled.result.and(Err(Refusal::Unavailable));
-        }
-        handled
-    }
-
-    async fn enqueue(&self, pending: Pending, callback: &Callback<'_>) -> Result<(), QueueError> {
-        let queue = match pending {
-            Pending::Table => &self.downstream.retry_queue,
-            Pending::Forward => &self.downstream.forward_queue,
-        };
-        let queue = queue.as_ref().ok_or(QueueError::Missing)?;
-        queue.send(&callback.message(pending), callback.start + QUEUE_BUDGET).await
-    }
-}
-
-impl Callback<'_> {
-    fn message(&self, pending: Pending) -> Message {
-        Message {
-            pending,
-            unsigned: self.sender == Sender::Anonymous,
-            ..Message::new(self.origin.received_at, self.origin.query.without(&["Sign"]), self.body)
-        }
-    }
-
-    /// The query as it came. What was not checked is not passed on as if it were signed.
-    fn forward_query(&self) -> String {
-        let unchecked: &[&str] = match self.sender {
+    async fn forward(
+        &self,
+        want: Want,
+        callback: &Callback<'_>,
+        deadline: Instant,
+    ) -> Option<Result<Option<String>, ForwardError>> {
+        // What was not checked is not forwarded as if it were signed.
+        let unchecked: &[&str] = match callback.sender {
             Sender::Genuine => &[],
             Sender::Anonymous => &["Sign", "RequestTime"],
         };
-        self.origin.query.without(unchecked)
-    }
-}
-
-/// What has become of a callback.
-#[derive(Debug)]
-struct Handled {
-    result: Result<Outcome, Refusal>,
-    event: Option<Event>,
-    forwarded: Option<Forwarded>,
-    /// What failed underneath.
-    errors: Vec<String>,
-    /// What no queue took.
-    lost: Vec<Message>,
-    /// Whether somebody should look, though it is answered OK.
-    is_warning: bool,
-}
-
-impl Handled {
-    fn new(result: Result<Outcome, Refusal>) -> Self {
-        Self { result, event: None, forwarded: None, errors: Vec::new(), lost: Vec::new(), is_warning: false }
+        let forwarder = self.downstream.forwarder.as_ref()?;
+        Some(forwarder.relay(want, &callback.query.without(unchecked), callback.body, deadline).await)
     }
 
-    /// Notes what has become of forwarding, and tells what is still owed to the downstream receiver.
-    fn owed_to<T>(&mut self, forward: Option<&Result<T, ForwardError>>) -> Vec<Pending> {
-        let Some(Err(error)) = forward else {
-            self.forwarded = forward.map(|_| Forwarded::Ok);
-            return Vec::new();
+    /// Queues the work that is left.
+    async fn queue_owed(&self, mut delivery: Delivery, callback: &Callback<'_>, start: Instant) -> Delivery {
+        let Downstream { retry_queue, dead_letter_queue, forward_queue, .. } = &self.downstream;
+        let queue = |pending| match pending {
+            Pending::Table if delivery.refusal.is_some() => dead_letter_queue,
+            Pending::Table | Pending::Sweep => retry_queue,
+            Pending::Forward => forward_queue,
         };
-        self.forwarded = Some(Forwarded::Queued);
-        self.errors.push(error_chain(error));
-        vec![Pending::Forward]
-    }
-
-    fn response(&self) -> Response<Body> {
-        match &self.result {
-            Ok(Outcome::Forwarded(Some(json))) => callback::hand_through(json.clone()),
-            Ok(_) => callback::ok(),
-            Err(refusal) => callback::fail(refusal.codes(), &refusal.to_string()),
-        }
-    }
-
-    fn record(&self, query: &Query<'_>, cold_start: bool) -> Record {
-        let (level, outcome) = match &self.result {
-            _ if !self.lost.is_empty() => ("ERROR", "lost"),
-            Ok(Outcome::Queued) => ("WARN", "queued"),
-            Ok(outcome) if self.is_warning => ("WARN", outcome.name()),
-            Ok(outcome) => ("INFO", outcome.name()),
-            Err(Refusal::Undecided) => ("WARN", "undecided"),
-            Err(_) => ("WARN", "rejected"),
-        };
-        let refusal = self.result.as_ref().err();
-        Record {
-            level,
-            outcome,
-            error_code: refusal.map_or(0, |refusal| refusal.codes().1),
-            error_info: refusal.map(ToString::to_string),
-            cold_start,
-            forward: self.forwarded,
-            error: (!self.errors.is_empty()).then(|| self.errors.join("; ")),
-            event: self.lost.clone(),
-            ..Record::new(query).about(self.event.as_ref())
-        }
+        let mut owed = delivery.owed();
+        owed.retain(|pending| queue(*pending).is_some() || delivery.needs_queue(*pending));
+        let Some(first) = owed.first() else { return delivery };
+        // Made once: a large body is compressed.
+        let message = Message::new(callback, *first);
+        let sent = owed.into_iter().map(async |pending| {
+            let message = Message { pending, ..message.clone() };
+            let sent = match queue(pending) {
+                Some(queue) => queue.send(&message, start + QUEUE_BUDGET).await,
+                None => Err(QueueError::Missing),
+            };
+            (message, sent)
+        });
+        delivery.queued = join_all(sent).await;
+        delivery
     }
 }

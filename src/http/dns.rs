@@ -4,13 +4,17 @@
 //! all that comes before the first connection.
 
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::vec;
 
-use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
+use tower_service::Service;
 
 /// A prefetched answer expires after this: the time to live of DynamoDB's addresses.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5);
@@ -29,7 +33,7 @@ struct Prefetch {
     lookup: Lookup,
 }
 
-type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
+type Lookup = JoinHandle<io::Result<vec::IntoIter<SocketAddr>>>;
 
 impl Resolver {
     /// Starts to look up the host of a URL, if that is a name.
@@ -46,19 +50,27 @@ impl Resolver {
     }
 }
 
-impl ResolveDns for Resolver {
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        let lookup = match self.lock().take_if(|prefetch| prefetch.host == name) {
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let lookup = match self.lock().take_if(|prefetch| prefetch.host == name.as_str()) {
             Some(prefetch) if prefetch.started_at.elapsed() < TIME_TO_LIVE => prefetch.lookup,
-            _ => look_up(name),
+            _ => look_up(name.as_str()),
         };
-        DnsFuture::new(async { lookup.await.map_err(ResolveDnsError::new)?.map_err(ResolveDnsError::new) })
+        Box::pin(async { lookup.await? })
     }
 }
 
 fn look_up(name: &str) -> Lookup {
     let name = name.to_owned();
-    spawn_blocking(move || Ok((name.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+    spawn_blocking(move || (name.as_str(), 0).to_socket_addrs())
 }
 
 #[cfg(test)]
@@ -70,9 +82,15 @@ mod tests {
 
     /// One that has found an address for "localhost" that no other lookup would.
     fn prefetched() -> Resolver {
-        let lookup = tokio::spawn(async { Ok(vec![ELSEWHERE]) });
+        let lookup = tokio::spawn(async { Ok(vec![SocketAddr::new(ELSEWHERE, 0)].into_iter()) });
         let prefetch = Prefetch { host: "localhost".to_owned(), started_at: Instant::now(), lookup };
         Resolver { prefetch: Arc::new(Mutex::new(Some(prefetch))) }
+    }
+
+    /// The addresses that a name is resolved to.
+    async fn resolve(resolver: &Resolver, name: &str) -> Vec<IpAddr> {
+        let addresses = resolver.clone().call(name.parse().unwrap()).await.unwrap();
+        addresses.map(|address| address.ip()).collect()
     }
 
     const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -81,22 +99,22 @@ mod tests {
     #[tokio::test]
     async fn a_prefetched_answer_is_used_once() {
         let resolver = prefetched();
-        assert_eq!(resolver.clone().resolve_dns("localhost").await.unwrap(), [ELSEWHERE]);
-        assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
+        assert_eq!(resolve(&resolver, "localhost").await, [ELSEWHERE]);
+        assert!(resolve(&resolver, "localhost").await.contains(&HERE));
     }
 
     #[tokio::test]
     async fn a_prefetched_answer_is_for_that_name_alone() {
         let resolver = prefetched();
-        assert_eq!(resolver.resolve_dns("127.0.0.1").await.unwrap(), [HERE]);
-        assert_eq!(resolver.resolve_dns("localhost").await.unwrap(), [ELSEWHERE]);
+        assert_eq!(resolve(&resolver, "127.0.0.1").await, [HERE]);
+        assert_eq!(resolve(&resolver, "localhost").await, [ELSEWHERE]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_prefetched_answer_expires() {
         let resolver = prefetched();
         tokio::time::advance(TIME_TO_LIVE).await;
-        assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
+        assert!(resolve(&resolver, "localhost").await.contains(&HERE));
     }
 
     #[tokio::test]
@@ -108,7 +126,7 @@ mod tests {
         }
         resolver.prefetch("localhost");
         assert!(resolver.lock().is_some());
-        assert!(resolver.resolve_dns("localhost").await.unwrap().contains(&HERE));
+        assert!(resolve(&resolver, "localhost").await.contains(&HERE));
         assert!(resolver.lock().is_none());
     }
 }

@@ -116,6 +116,8 @@ pub struct Receiver {
 #[derive(Debug)]
 struct State {
     reply: Reply,
+    /// For the next request alone.
+    once: Option<Reply>,
     /// For requests whose body contains a text.
     special: Option<(String, Reply)>,
     received: Vec<Received>,
@@ -141,13 +143,25 @@ impl Receiver {
 
     /// One that gets its connections, or its requests, from the caller.
     pub fn new(url: String, reply: Reply) -> Self {
-        let state = State { reply, special: None, received: Vec::new(), connections: 0, open_connections: 0 };
+        let state = State {
+            reply,
+            once: None,
+            special: None,
+            received: Vec::new(),
+            connections: 0,
+            open_connections: 0,
+        };
         Self { url, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Changes what happens to the requests from now on.
     pub fn set(&self, reply: Reply) {
         self.state().reply = reply;
+    }
+
+    /// Changes what happens to the next request alone.
+    pub fn set_once(&self, reply: Reply) {
+        self.state().once = Some(reply);
     }
 
     /// Changes what happens to the requests whose body contains this text.
@@ -218,7 +232,10 @@ impl Receiver {
 }
 
 impl State {
-    fn reply_to(&self, received: &Received) -> Reply {
+    fn reply_to(&mut self, received: &Received) -> Reply {
+        if let Some(reply) = self.once.take() {
+            return reply;
+        }
         let body = String::from_utf8_lossy(&received.body);
         match &self.special {
             Some((text, reply)) if body.contains(text) => reply.clone(),

@@ -9,7 +9,7 @@ use crate::harness::{NOW, SDK_APP_ID, Table, body, deliver, genuine_query, post,
 async fn stored(body: &str) -> (Value, Vec<Value>) {
     let table = Table::start().await;
     let answered = send(&table.webhook(), &post(&genuine_query(), body)).await;
-    assert_eq!(answered.record.outcome, "stored", "{answered:?}");
+    assert_eq!(answered.outcome(), "stored", "{answered:?}");
     let (group, members): (Vec<_>, Vec<_>) =
         table.items().await.into_values().partition(|item| item["sk"] == "GROUP");
     assert_eq!(group.len(), 1);
@@ -144,7 +144,7 @@ async fn a_body_that_is_really_wrong_is_refused_and_writes_nothing() {
     wrong["MemberList"][0]["Member_Account"] = json!(7);
     for body in [wrong.to_string(), "no JSON".to_owned(), "{}".to_owned()] {
         let answered = send(&webhook, &post(&genuine_query(), body)).await;
-        assert_eq!((answered.codes(), answered.record.outcome), ((400, 120_001), "rejected"));
+        assert_eq!((answered.codes(), answered.outcome()), ((400, 120_001), "rejected"));
     }
     assert!(table.items().await.is_empty());
 }

@@ -16,14 +16,15 @@ use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{QueryInput, QueryOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
-use chat_groups::callback::{Origin, Query, RosterCommand};
+use chat_groups::callback::RosterCommand;
 use chat_groups::event::Event;
 use chat_groups::store::Store;
+use chat_groups::time::to_millis;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{SDK_APP_ID, Table, body};
+use crate::harness::{Table, body, event};
 
 #[derive(Debug, Default, Clone)]
 struct Meter(Arc<Mutex<Bill>>);
@@ -96,11 +97,9 @@ fn metered(table: &Table) -> (Store, Meter) {
 }
 
 fn read((command, body): &(RosterCommand, Value)) -> Event {
-    let query = Query::parse("");
-    let origin = Origin::new(&query, SDK_APP_ID, SystemTime::now()).unwrap();
     let mut body = body.clone();
     body["CallbackCommand"] = command.name().into();
-    Event::parse(*command, body.to_string().as_bytes(), &origin).unwrap().unwrap()
+    event(*command, &body, to_millis(SystemTime::now()))
 }
 
 /// What these events cost, one after the other.

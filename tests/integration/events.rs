@@ -48,7 +48,7 @@ async fn every_event_file_is_answered_and_stored_as_promised() {
         let table = Table::start().await;
         let answered = send_at(&webhook(&table), &request(&files[&name]), now()).await;
         let (status, error_code) = answered.codes();
-        let outcome = answered.record.outcome;
+        let outcome = answered.outcome();
         let items = table.items().await.len();
         let found = json!({ "status": status, "error_code": error_code, "outcome": outcome, "items": items });
         assert_eq!(found, expected, "{name}: {answered:?}");

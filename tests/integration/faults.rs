@@ -2,16 +2,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_groups::Outcome;
-use chat_groups::redrive::Redrive;
+use chat_groups::log::{Level, Record};
+use chat_groups::queue::{Message, Pending};
+use chat_groups::redrive::{Finished, Redrive};
+use chat_groups::store::text_of;
 use chat_groups::webhook::Webhook;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-use crate::harness::{Answered, NOW, Table, body, deliver, genuine_query, post, send};
+use crate::harness::{Answered, NOW, Table, body, deliver, finish_at, genuine_query, name, post, send};
 use crate::proxy::{Fault, Proxy, Script};
 use crate::queue::Queue;
 
@@ -161,9 +163,8 @@ impl Setting {
 }
 
 async fn finish(redrive: &Redrive, message: &str) -> Result<&'static str, String> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let (result, _) = redrive.finish(message, SystemTime::now(), deadline).await;
-    result.as_ref().map(Outcome::name).map_err(ToString::to_string)
+    let finished = finish_at(redrive, message, SystemTime::now()).await;
+    finished.result.map(name).map_err(|error| error.to_string())
 }
 
 /// Runs the cases and prints a row for each: fault, outcome, time.
@@ -177,15 +178,14 @@ async fn run(title: &str, cases: Vec<(&str, Broken, Broken, &str)>) {
 async fn case((name, table_is, queue_is, outcome): (&str, Broken, Broken, &str)) -> String {
     let setting = Setting::start(&table_is, &queue_is).await;
     let (answered, took) = setting.answer(&body("g", 5, &["a", "b"])).await;
-    assert_eq!(answered.record.outcome, outcome, "{name}: {answered:?}");
+    assert_eq!(answered.outcome(), outcome, "{name}: {answered:?}");
     let codes = if outcome == "lost" { (503, 120_007) } else { (200, 0) };
     assert_eq!(answered.codes(), codes, "{name}");
     assert!(took < ANSWER_BUDGET, "{name}: {took:?}");
     match outcome {
         "queued" => assert!(setting.redrive().await >= 1, "{name}: nothing is in the queue"),
         "lost" => {
-            let event = serde_json::to_string(&answered.record.event[0]).unwrap();
-            finish(&setting.table.redrive(), &event).await.unwrap();
+            finish(&setting.table.redrive(), &answered.lost()[0]).await.unwrap();
         }
         _ => assert_eq!(setting.redrive().await, 0, "{name}: the queue is not empty"),
     }
@@ -248,7 +248,7 @@ async fn a_wait_between_two_attempts_takes_nothing_of_the_queues_time() {
         setting.answer(&body("g", 5, &["a", "b"])).await
     }));
     for (answered, took) in answers.await {
-        assert_eq!(answered.record.outcome, "queued", "{answered:?}");
+        assert_eq!(answered.outcome(), "queued", "{answered:?}");
         // The table's 0.9 s, and what the queue takes.
         assert!(took < Duration::from_millis(1250), "{took:?}");
     }
@@ -331,7 +331,7 @@ async fn a_large_group_meets_the_same_deadline() {
         let setting = Setting::start(&Broken::By(script.clone()), &FINE).await;
         let (answered, took) = setting.answer(&sized(5, 80)).await;
         println!("80 members, {script:?}: {outcome} {} ms", took.as_millis());
-        assert_eq!(answered.record.outcome, outcome, "{answered:?}");
+        assert_eq!(answered.outcome(), outcome, "{answered:?}");
         assert!(took < ANSWER_BUDGET, "{took:?}");
         assert_eq!(setting.redrive().await, usize::from(outcome == "queued"));
         assert_eq!(setting.table.items().await.len(), 81);
@@ -346,7 +346,7 @@ async fn a_replacement_that_fails_halfway_leaves_the_earlier_group_whole() {
         let setting = Setting::start(&table_is, &queue_is).await;
         deliver(&setting.table.webhook(), &sized(5, 40)).await;
         let (answered, took) = setting.answer(&sized(6, 70)).await;
-        assert_eq!(answered.record.outcome, outcome);
+        assert_eq!(answered.outcome(), outcome);
         assert!(took < ANSWER_BUDGET, "{took:?}");
         let members = async || setting.table.group("g").await.unwrap().members.len();
         // All of the earlier group's, and what was written of the new one's.
@@ -366,12 +366,12 @@ async fn what_is_replaced_or_destroyed_is_queued_for_the_sweep_and_still_counts_
         setting.answer(&sized(5, 3)).await;
         assert_eq!(setting.redrive().await, 0);
         let (answered, took) = setting.answer(&sized(6, 2)).await;
-        assert_eq!((answered.record.outcome, answered.codes()), ("replaced", (200, 0)));
+        assert_eq!((answered.outcome(), answered.codes()), ("replaced", (200, 0)));
         assert!(took < ANSWER_BUDGET, "{took:?}");
         let mut destroyed = body("g", 7, &[]);
         destroyed["CallbackCommand"] = "Group.CallbackAfterGroupDestroyed".into();
         let (answered, _) = setting.answer(&destroyed).await;
-        assert_eq!((answered.record.outcome, answered.codes()), ("stored", (200, 0)));
+        assert_eq!((answered.outcome(), answered.codes()), ("stored", (200, 0)));
         assert!(setting.table.group("g").await.is_none());
         if setting.redrive().await == 2 {
             assert_eq!(setting.table.items().await.len(), 1, "the mark of the group alone");
@@ -386,7 +386,7 @@ async fn a_kept_connection_that_the_peer_has_closed_costs_no_event() {
     let setting = Setting::start(&always(Fault::CloseAfter), &FINE).await;
     for time in 1..=5 {
         let (answered, took) = setting.answer(&body("g", time, &["a"])).await;
-        assert_eq!(answered.record.outcome, if time == 1 { "stored" } else { "replaced" }, "{answered:?}");
+        assert_eq!(answered.outcome(), if time == 1 { "stored" } else { "replaced" }, "{answered:?}");
         assert!(took < Duration::from_millis(400), "{took:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -402,10 +402,10 @@ async fn after_an_outage_events_are_stored_again() {
         ("RETRY_QUEUE_URL", &queue.url),
     ]);
     for time in 1..=60 {
-        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, "queued");
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.outcome(), "queued");
     }
     proxy.set(Script::always(Fault::None));
-    assert_eq!(deliver(&webhook, &body("g", 61, &["a"])).await.record.outcome, "stored");
+    assert_eq!(deliver(&webhook, &body("g", 61, &["a"])).await.outcome(), "stored");
     // What waited in the queue meanwhile is older.
     for message in queue.take() {
         assert_eq!(finish(&table.redrive(), &message).await.unwrap(), "stale");
@@ -420,7 +420,7 @@ async fn a_condition_that_does_not_hold_is_not_tried_again() {
     let webhook = table.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
     for (time, outcome) in [(5, "duplicate"), (4, "stale")] {
         let before = proxy.forwarded();
-        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.record.outcome, outcome);
+        assert_eq!(deliver(&webhook, &body("g", time, &["a"])).await.outcome(), outcome);
         // Its member's and its group's refusal bring what is there.
         assert_eq!(proxy.forwarded() - before, 2);
     }
@@ -431,41 +431,64 @@ async fn without_a_queue_what_the_table_does_not_take_is_answered_503_and_logged
     let webhook = Table::start().await.webhook_with(&[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
     let answered = deliver(&webhook, &body("g", 5, &["a"])).await;
     assert_eq!(answered.codes(), (503, 120_007));
-    assert_eq!((answered.record.outcome, answered.record.level), ("lost", "ERROR"));
-    let event = &answered.record.event[0];
+    assert_eq!((answered.outcome(), answered.record.level), ("lost", Level::Error));
+    let event: Message = serde_json::from_str(&answered.lost()[0]).unwrap();
     assert_eq!(event.received_at, chat_groups::time::from_millis(NOW * 1000));
-    assert_eq!(event.bytes().unwrap(), body("g", 5, &["a"]).to_string().into_bytes());
+    assert_eq!(event.bytes().unwrap(), body("g", 5, &["a"]).to_string().as_bytes());
     assert!(!event.query.contains("Sign") && event.query.contains("RequestTime"));
 }
 
 #[tokio::test]
-async fn a_genuine_body_that_cannot_be_read_ends_in_the_queue_and_no_other_does() {
-    let setting = Setting::start(&FINE, &FINE).await;
-    let refused = [
-        (genuine_query(), "no JSON".as_bytes().to_vec(), 1),
-        (genuine_query(), b"{\"GroupId\":\"\xff\"}".to_vec(), 1),
-        (genuine_query().replace("Sign=1", "Sign=2"), b"no JSON".to_vec(), 0),
-        (genuine_query().replace("140", "141"), b"no JSON".to_vec(), 0),
+async fn a_genuine_body_that_cannot_be_read_goes_to_the_dead_letters_and_no_other_does() {
+    let (table, retry, dead) =
+        (Table::start().await, Queue::start().await.unwrap(), Queue::start().await.unwrap());
+    let settings = [("AWS_ENDPOINT_URL_SQS", retry.url.as_str()), ("RETRY_QUEUE_URL", &retry.url)];
+    let dead_letters = [
+        ("AWS_ENDPOINT_URL_SQS", dead.url.as_str()),
+        ("RETRY_QUEUE_URL", &dead.url),
+        ("DEAD_LETTER_QUEUE_URL", &dead.url),
     ];
-    for (query, body, queued) in refused {
-        let answered = send(&setting.webhook, &post(&query, body.clone())).await;
-        assert_eq!((answered.codes().0 / 100, answered.record.outcome), (4, "rejected"));
-        let messages = setting.queue.take();
-        assert_eq!(messages.len(), queued, "{query}");
-        // `redrive` can't read it either: that is what brings it to the dead-letter queue.
-        for message in messages {
-            let error = finish(&setting.table.redrive(), &message).await.unwrap_err();
-            assert!(error.contains("expected"), "{error}");
+    let unsigned = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup".to_owned();
+    // Without a dead-letter queue, the retry queue takes it.
+    for (settings, queue) in [(&settings[..], &retry), (&dead_letters[..], &dead)] {
+        let webhook = table.webhook_with(&[settings, &[("ALLOW_UNSIGNED", "true")]].concat());
+        for (query, body, queued) in [
+            (genuine_query(), b"no JSON".to_vec(), 1),
+            (genuine_query(), b"{\"GroupId\":7}".to_vec(), 1),
+            (genuine_query().replace("Sign=1", "Sign=2"), b"no JSON".to_vec(), 0),
+            (genuine_query().replace("140", "141"), b"no JSON".to_vec(), 0),
+            (unsigned.clone(), b"no JSON".to_vec(), 0),
+        ] {
+            let answered = send(&webhook, &post(&query, body.clone())).await;
+            assert_eq!((answered.codes().0 / 100, answered.outcome()), (4, "rejected"));
+            let messages = queue.take();
+            assert_eq!(messages.len(), queued, "{query}");
+            for message in messages {
+                let message: Message = serde_json::from_str(&message).unwrap();
+                assert_eq!(message.bytes().unwrap(), body);
+            }
         }
     }
-    let anonymous = setting.table.webhook_with(&[
-        ("ALLOW_UNSIGNED", "true"),
-        ("AWS_ENDPOINT_URL_SQS", &setting.queue.url),
-        ("RETRY_QUEUE_URL", &setting.queue.url),
-    ]);
-    let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
-    assert_eq!(send(&anonymous, &post(query, "no JSON")).await.codes(), (400, 120_001));
-    assert!(setting.queue.take().is_empty());
+}
+
+#[tokio::test]
+async fn redrive_moves_a_body_that_it_cannot_read_to_the_dead_letters_at_once() {
+    let (table, dead) = (Table::start().await, Queue::start().await.unwrap());
+    let message =
+        json!({ "received_at": 7, "query": genuine_query(), "body": "no JSON", "pending": "table" });
+    let message = message.to_string();
+    // Without that queue it stays where it is.
+    assert!(finish(&table.redrive(), &message).await.unwrap_err().contains("expected"));
+    let with_queue =
+        |url: &str| table.redrive_with(&[("AWS_ENDPOINT_URL_SQS", url), ("DEAD_LETTER_QUEUE_URL", url)]);
+    let finished = finish_at(&with_queue(&dead.url), &message, SystemTime::now()).await;
+    assert_eq!((name(finished.result.unwrap()), finished.record.level), ("rejected", Level::Warn));
+    assert!(finished.record.error.unwrap().contains("expected"));
+    let buried: Vec<Value> = dead.take().iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!(buried, [serde_json::from_str::<Value>(&message).unwrap()]);
+    // And where the queue does not take it.
+    let (url, _kept) = always(ACCESS_DENIED).before(&dead.url).await;
+    assert!(finish(&with_queue(&url), &message).await.unwrap_err().contains("dead-letter queue"));
 }
 
 #[tokio::test]
@@ -475,8 +498,9 @@ async fn a_genuine_body_that_cannot_be_read_is_logged_whole_where_the_queue_is_b
         let start = Instant::now();
         let answered = send(&setting.webhook, &post(&genuine_query(), "no JSON")).await;
         assert!(start.elapsed() < ANSWER_BUDGET);
-        assert_eq!((answered.codes(), answered.record.outcome), ((400, 120_001), "lost"));
-        assert_eq!(answered.record.event[0].bytes().unwrap(), b"no JSON");
+        assert_eq!((answered.codes(), answered.outcome()), ((400, 120_001), "lost"));
+        let event: Message = serde_json::from_str(&answered.lost()[0]).unwrap();
+        assert_eq!(event.bytes().unwrap(), &b"no JSON"[..]);
     }
 }
 
@@ -488,10 +512,9 @@ async fn a_message_in_the_queue_is_the_contracts() {
     send(&setting.webhook, &post(&query, body.clone())).await;
     let messages = setting.queue.take();
     let message: Value = serde_json::from_str(&messages[0]).unwrap();
-    let without_sign = query.replace(&format!("&Sign={}", crate::harness::SIGN), "");
     assert_eq!(
         message,
-        serde_json::json!({ "received_at": NOW * 1000, "query": without_sign, "body": body, "pending": "table" })
+        json!({ "received_at": NOW * 1000, "query": without_sign(&query), "body": body, "pending": "table" })
     );
 }
 
@@ -501,7 +524,7 @@ async fn redrive_tells_duplicate_replaced_and_stale_apart_and_needs_no_sign() {
     let message = |time: u64| {
         let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
         let body = body("g", time, &["a"]).to_string();
-        serde_json::json!({ "received_at": 7, "query": query, "body": body }).to_string()
+        json!({ "received_at": 7, "query": query, "body": body }).to_string()
     };
     let redrive = table.redrive();
     for (time, outcome) in [(5, "stored"), (5, "duplicate"), (6, "replaced"), (5, "stale")] {
@@ -515,9 +538,8 @@ async fn redrive_tells_duplicate_replaced_and_stale_apart_and_needs_no_sign() {
 async fn redrive_refuses_what_webhook_never_queues() {
     let table = Table::start().await;
     let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
-    let message = |query: &str, body: &str| {
-        serde_json::json!({ "received_at": 1, "query": query, "body": body }).to_string()
-    };
+    let message =
+        |query: &str, body: &str| json!({ "received_at": 1, "query": query, "body": body }).to_string();
     let good = body("g", 1, &[]).to_string();
     for (message, error) in [
         (String::new(), "message: expected JSON"),
@@ -549,7 +571,138 @@ async fn an_event_without_any_time_keeps_its_time_of_receipt_through_the_queue()
     let query = "SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterCreateGroup";
     let request = post(query, timeless.to_string());
     let arrived = UNIX_EPOCH + Duration::from_millis(123_456);
-    assert_eq!(webhook.accept(&request, arrived).await.1.outcome, "queued");
+    assert_eq!(webhook.accept(&request, arrived).await.1.outcome.to_string(), "queued");
     finish(&table.redrive(), &queue.take()[0]).await.unwrap();
     assert_eq!(table.items().await.into_values().next().unwrap()["event_time"], 123_456);
+}
+
+/// A destroyed group's body, with this many members.
+fn destroyed(time: u64, count: usize) -> Value {
+    let mut body = sized(time, count);
+    body["CallbackCommand"] = "Group.CallbackAfterGroupDestroyed".into();
+    body
+}
+
+#[tokio::test]
+async fn a_destroyed_group_of_40000_members_is_stored_and_queued_where_the_table_fails() {
+    let body = destroyed(7, 40_000);
+    assert!((1_000_000..5_000_000).contains(&body.to_string().len()), "{}", body.to_string().len());
+    let setting = Setting::start(&FINE, &FINE).await;
+    assert_eq!(setting.answer(&body).await.0.outcome(), "stored");
+    let setting = Setting::start(&always(ACCESS_DENIED), &FINE).await;
+    let (answered, took) = setting.answer(&body).await;
+    assert_eq!((answered.outcome(), answered.codes()), ("queued", (200, 0)));
+    assert!(took < ANSWER_BUDGET, "{took:?}");
+    let messages = setting.queue.take();
+    let message: Message = serde_json::from_str(&messages[0]).unwrap();
+    assert!(message.body_zlib.is_some() && message.bytes().unwrap() == body.to_string().as_bytes());
+    assert_eq!(finish(&setting.table.redrive(), &messages[0]).await.unwrap(), "stored");
+}
+
+#[tokio::test]
+async fn a_large_event_that_is_lost_for_the_table_and_the_receiver_is_logged_whole_in_short_lines() {
+    // Names that zlib makes no shorter than half.
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut name = || std::iter::repeat_with(|| random.alphanumeric()).take(32).collect::<String>();
+    let names: Vec<String> = (0..6000).map(|_| name()).collect();
+    let mut event = body("g", 7, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    event["CallbackCommand"] = "Group.CallbackAfterGroupDestroyed".into();
+    let nowhere = "http://127.0.0.1:9";
+    let webhook = Table::start().await.webhook_with(&[
+        ("AWS_ENDPOINT_URL_DYNAMODB", nowhere),
+        ("AWS_ENDPOINT_URL_SQS", nowhere),
+        ("RETRY_QUEUE_URL", nowhere),
+        ("FORWARD_URL", nowhere),
+    ]);
+    let answered = deliver(&webhook, &event).await;
+    assert_eq!((answered.codes(), answered.outcome()), ((503, 120_007), "lost"));
+    assert_eq!(answered.line["level"], "ERROR");
+    assert!(answered.record.lost_lines().len() > 2 && answered.record.to_line().len() < 2000);
+    let lost: Vec<Message> = answered.lost().iter().map(|lost| serde_json::from_str(lost).unwrap()).collect();
+    assert_eq!([lost[0].pending, lost[1].pending], [Pending::Table, Pending::Forward]);
+    for message in lost {
+        assert!(message.bytes().unwrap() == event.to_string().as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn what_a_stranger_sends_is_cut_in_the_log() {
+    let webhook = Table::start().await.webhook();
+    let long = "%01".repeat(3000);
+    let query = format!("CallbackCommand={long}&OptPlatform={long}&RequestID={long}&SdkAppid=1400000001");
+    let answered = send(&webhook, &post(&query, "")).await;
+    assert_eq!(answered.codes(), (403, 120_004));
+    assert!(answered.record.to_line().len() < 3000, "{}", answered.record.to_line().len());
+    for field in ["callback_command", "opt_platform", "request_id"] {
+        assert_eq!(answered.line[field], "\u{1}".repeat(128));
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_is_a_message_of_its_own_and_gives_way_to_its_batch() {
+    let setting = Setting::start(&FINE, &FINE).await;
+    for time in [5, 6] {
+        setting.answer(&sized(time, 3)).await;
+    }
+    let sweep = setting.queue.take().remove(0);
+    assert_eq!(serde_json::from_str::<Value>(&sweep).unwrap()["pending"], "sweep");
+    setting.answer(&destroyed(7, 0)).await;
+    let table = |group_id| {
+        let (query, body) = (without_sign(&genuine_query()), body(group_id, 5, &["a"]));
+        json!({ "received_at": 1, "query": query, "body": body.to_string() }).to_string()
+    };
+    let batch: Vec<String> = [setting.queue.take(), vec![table("h"), table("i")]].concat();
+    let ended = finish_batch(&setting.table.redrive(), &batch, Duration::from_secs(20)).await;
+    let outcomes: Vec<(usize, &str)> =
+        ended.iter().map(|(index, record, _)| (*index, name(record.outcome))).collect();
+    // The other two run beside each other.
+    assert_eq!(outcomes[2], (0, "duplicate"), "{outcomes:?}");
+    assert_eq!(setting.table.items().await.len(), 5, "the tombstone, and the other two groups");
+    // Swept already, and without a failure.
+    assert_eq!(finish(&setting.table.redrive(), &sweep).await.unwrap(), "duplicate");
+}
+
+#[tokio::test]
+async fn a_sweep_that_runs_out_of_time_comes_again_and_is_no_failure() {
+    let setting = Setting::start(&FINE, &FINE).await;
+    for time in [5, 6] {
+        setting.answer(&sized(time, 3)).await;
+    }
+    let sweep = setting.queue.take();
+    let (url, _kept) = always(slow(300)).before(&setting.table.url).await;
+    let slow = setting.table.redrive_with(&[("AWS_ENDPOINT_URL_DYNAMODB", &url)]);
+    let ended = finish_batch(&slow, &sweep, Duration::from_millis(100)).await;
+    let (_, record, is_failed) = &ended[0];
+    assert_eq!((name(record.outcome), record.level, *is_failed), ("queued", Level::Info, true));
+    assert_eq!(finish(&setting.table.redrive(), &sweep[0]).await.unwrap(), "duplicate");
+}
+
+/// Finishes a batch; the messages in the order in which they end, each with its index, and whether it comes again.
+async fn finish_batch(redrive: &Redrive, batch: &[String], budget: Duration) -> Vec<(usize, Record, bool)> {
+    let mut ended = Vec::new();
+    let report = |index, finished: Finished| ended.push((index, finished.record, finished.result.is_err()));
+    redrive.finish(batch, SystemTime::now(), Instant::now() + budget, report).await;
+    ended
+}
+
+#[tokio::test]
+async fn an_end_users_address_is_stored_only_if_that_is_set() {
+    let table = Table::start().await;
+    for (setting, stored) in [("", None), ("false", None), ("true", Some("203.0.113.7"))] {
+        let settings = [("KEEP_CLIENT_IP", setting)];
+        let group_id = format!("g{setting}");
+        deliver(&table.webhook_with(&settings), &body(&group_id, 5, &[])).await;
+        let query = without_sign(&genuine_query());
+        let late = body(&format!("late{setting}"), 5, &[]).to_string();
+        let message = json!({ "received_at": 1, "query": query, "body": late }).to_string();
+        finish(&table.redrive_with(&settings), &message).await.unwrap();
+        for group_id in [group_id, format!("late{setting}")] {
+            let group = table.group(&group_id).await.unwrap().group;
+            assert_eq!(text_of(&group, "client_ip"), stored, "{group_id}");
+        }
+    }
+}
+
+fn without_sign(query: &str) -> String {
+    query.replace(&format!("&Sign={}", crate::harness::SIGN), "")
 }

@@ -6,10 +6,9 @@ mod faults;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use chat_groups::Outcome;
 use chat_groups::callback::{Query, Sender, Token, Unsigned, Verifier};
 use chat_groups::log::Forwarded;
-use chat_groups::redrive::Redrive;
+use chat_groups::redrive::{Finished, Redrive};
 use chat_groups::time::from_millis;
 use chat_groups::webhook::Webhook;
 use futures_util::future::join_all;
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 
 use self::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
 use crate::function::Function;
-use crate::harness::{NOW, SDK_APP_ID, SIGN, TOKEN, Table, body, post, query};
+use crate::harness::{NOW, SDK_APP_ID, SIGN, TOKEN, Table, body, finish_at, lost, name, post, query};
 use crate::receiver::{Receiver, Reply};
 use crate::samples::{self, Signer};
 
@@ -34,6 +33,8 @@ struct Answer {
     status: u16,
     body: String,
     line: Value,
+    /// The queue messages of a lost event.
+    lost: Vec<Value>,
     took: Duration,
 }
 
@@ -70,24 +71,24 @@ async fn ask_at(webhook: &Webhook, request: &Request, seconds: u64) -> Answer {
         assert!(!text.contains(secret) && !shown.contains(secret), "{secret} in {text}");
     }
     let line: Value = serde_json::from_str(&text).unwrap();
-    assert!(line.get("event").is_some() == (line["outcome"] == "lost") && !text.contains(TEXT), "{line}");
+    assert!(!text.contains(TEXT), "{line}");
     if line["outcome"] != "forwarded" {
         let answer: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(answer["ErrorCode"], line["error_code"]);
         assert_eq!(answer["ErrorInfo"].as_str().filter(|info| !info.is_empty()), line["error_info"].as_str());
     }
-    Answer { status: response.status().as_u16(), body, line, took }
+    let lost = lost(&line, &record).iter().map(|message| serde_json::from_str(message).unwrap()).collect();
+    Answer { status: response.status().as_u16(), body, line, lost, took }
 }
 
 /// Finishes a message a minute and a bit later, and checks what holds of every line.
 async fn finish(redrive: &Redrive, message: &str) -> (Result<&'static str, String>, Value) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let (result, record) = redrive.finish(message, later(), deadline).await;
+    let Finished { result, record, .. } = finish_at(redrive, message, later()).await;
     let text = record.to_line();
     for secret in [SIGN, TOKEN, "hunter2", TEXT] {
         assert!(!text.contains(secret) && !format!("{result:?}").contains(secret), "{secret} in {text}");
     }
-    let result = result.as_ref().map(Outcome::name).map_err(ToString::to_string);
+    let result = result.map(name).map_err(|error| error.to_string());
     (result, serde_json::from_str(&text).unwrap())
 }
 
@@ -225,9 +226,8 @@ async fn an_unreadable_body_that_no_queue_takes_is_logged_for_both_and_stays_400
     let answer = ask(&setting.webhook, &post(&query("Group.CallbackAfterMemberExit"), "no JSON")).await;
     assert_eq!((answer.status, answer.error_code()), (400, 120_001));
     assert_eq!((answer.outcome(), answer.forward()), ("lost", "failed"));
-    let pending: Vec<&Value> =
-        answer.line["event"].as_array().unwrap().iter().map(|message| &message["pending"]).collect();
-    assert_eq!(pending, ["forward", "table"]);
+    let pending: Vec<&Value> = answer.lost.iter().map(|message| &message["pending"]).collect();
+    assert_eq!(pending, ["table", "forward"]);
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn an_event_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
         setting.queues.set(Reply::answer(403, "{}"));
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.status, answer.outcome(), answer.forward()), (503, "lost", "failed"));
-        assert_eq!(answer.line["event"].get("body"), None);
+        assert_eq!((answer.lost.len(), answer.lost[0].get("body")), (1, None));
         assert!(setting.table.items().await.is_empty());
     }
 }
@@ -407,32 +407,85 @@ async fn at_once(setting: &Setting, kind: Kind) -> (String, bool) {
 async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second() {
     let setting = Setting::start(Receiver::start(Reply::silence()).await.unwrap()).await;
     let (other, failed) = ("queued queued", "undecided failed");
-    // An instance handles one callback after the other.
-    for (kind, outcome) in [(Kind::Roster, "stored queued"), (Kind::Other, other), (Kind::Decision, failed)] {
-        assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), false));
+    let check = async |kind, outcome: &str, is_at_once| {
+        assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), is_at_once), "{kind:?}");
+    };
+    // An instance handles one callback after the other. After-events and decisions are counted apart.
+    check(Kind::Roster, "stored queued", false).await;
+    check(Kind::Other, other, false).await;
+    check(Kind::Roster, "duplicate queued", false).await;
+    for is_at_once in [false, false, false, true] {
+        check(Kind::Decision, failed, is_at_once).await;
     }
-    for _ in 0..3 {
-        for (kind, outcome) in
-            [(Kind::Other, other), (Kind::Decision, failed), (Kind::Roster, "duplicate queued")]
-        {
-            assert_eq!(at_once(&setting, kind).await, (outcome.to_owned(), true));
-        }
-    }
-    assert_eq!(setting.downstream.take().len(), 3, "the others did not reach it");
-    // One more, a second later; it hangs, and the next are not tried again.
+    assert_eq!(setting.downstream.take().len(), 6);
+    // One more of each, a second later; it hangs, and the next are not tried again.
     tokio::time::sleep(Duration::from_millis(1050)).await;
-    assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), false));
-    assert_eq!(at_once(&setting, Kind::Other).await, (other.to_owned(), true));
-    assert_eq!(setting.downstream.take().len(), 1);
+    check(Kind::Decision, failed, false).await;
+    check(Kind::Decision, failed, true).await;
+    check(Kind::Other, other, false).await;
+    check(Kind::Roster, "duplicate queued", true).await;
+    check(Kind::Other, other, true).await;
+    assert_eq!(setting.downstream.take().len(), 2);
     // It answers again: the next that is tried ends the break.
     setting.downstream.set(Reply::answer(200, HANDED_THROUGH));
-    assert_eq!(at_once(&setting, Kind::Decision).await, (failed.to_owned(), true));
+    check(Kind::Other, other, true).await;
     tokio::time::sleep(Duration::from_millis(1050)).await;
     for _ in 0..3 {
-        assert_eq!(at_once(&setting, Kind::Decision).await, ("forwarded ok".to_owned(), true));
+        check(Kind::Decision, "forwarded ok", true).await;
+        check(Kind::Other, "forwarded ok", true).await;
     }
     // Every after-event of the outage is in the queue.
     assert!(setting.queue_names().iter().all(|name| *name == "forward"));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_too_slow_for_after_events_still_decides() {
+    let slow = Reply::answer(200, HANDED_THROUGH).after(1100);
+    let setting = Setting::start(Receiver::start(slow).await.unwrap()).await;
+    for is_at_once in [false, false, false, true] {
+        assert_eq!(at_once(&setting, Kind::Other).await, ("queued queued".to_owned(), is_at_once));
+    }
+    assert_eq!(at_once(&setting, Kind::Decision).await, ("forwarded ok".to_owned(), false));
+}
+
+#[tokio::test]
+async fn after_events_whose_bodies_hang_are_taken_and_count_as_timeouts() {
+    let hanging = Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{").and_hang();
+    let setting = Setting::start(Receiver::start(hanging).await.unwrap()).await;
+    for _ in 0..3 {
+        let answer = ask(&setting.webhook, &Kind::Other.request()).await;
+        assert_eq!((answer.outcome(), answer.forward(), answer.body.as_str()), ("forwarded", "ok", OURS));
+        assert!((190..700).contains(&answer.took.as_millis()), "{:?}", answer.took);
+    }
+    let answer = ask(&setting.webhook, &Kind::Other.request()).await;
+    assert_eq!((answer.outcome(), answer.forward()), ("queued", "queued"));
+    assert_eq!(setting.downstream.take().len(), 3);
+}
+
+#[tokio::test]
+async fn an_after_event_that_meets_a_broken_connection_is_sent_once_more_and_a_decision_is_not() {
+    for (kind, forward, deliveries) in
+        [(Kind::Roster, "ok", 2), (Kind::Other, "ok", 2), (Kind::Decision, "failed", 1)]
+    {
+        let setting = Setting::start(willing().await).await;
+        assert_eq!(ask(&setting.webhook, &kind.request()).await.forward(), "ok");
+        setting.downstream.take();
+        // The connection that is kept breaks once, and a new one is fine.
+        setting.downstream.set_once(Reply::raw("").and_reset());
+        assert_eq!(ask(&setting.webhook, &kind.request()).await.forward(), forward, "{kind:?}");
+        assert_eq!(setting.downstream.take().len(), deliveries, "{kind:?}");
+        assert_eq!(setting.downstream.connections(), deliveries, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_again_after_four_seconds_of_rest() {
+    let setting = Setting::start(willing().await).await;
+    for (rest, connections) in [(0, 1), (3500, 1), (4050, 2)] {
+        tokio::time::sleep(Duration::from_millis(rest)).await;
+        assert_eq!(ask(&setting.webhook, &Kind::Decision.request()).await.forward(), "ok");
+        assert_eq!(setting.downstream.connections(), connections);
+    }
 }
 
 #[tokio::test]

@@ -5,17 +5,23 @@ use std::env::VarError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::callback::{Application, Callback, Query, RosterCommand, Sender};
 use chat_groups::config::{RedriveSettings, WebhookSettings};
-use chat_groups::event::GroupKey;
-use chat_groups::log::Record;
-use chat_groups::redrive::Redrive;
+use chat_groups::event::{Event, GroupKey};
+use chat_groups::log::{Outcome, Record};
+use chat_groups::redrive::{Finished, Redrive};
 use chat_groups::store::Store;
 use chat_groups::store::{Group, Reader};
+use chat_groups::time::from_millis;
 use chat_groups::webhook::Webhook;
 use lambda_http::{Body, Request};
+use miniz_oxide::inflate::decompress_to_vec_zlib;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::database;
 
@@ -57,7 +63,7 @@ impl Table {
 
     /// The function that finishes what the receiver queued.
     pub(crate) fn redrive(&self) -> Redrive {
-        Redrive::new(SDK_APP_ID, self.store(), None, None)
+        self.redrive_with(&[])
     }
 
     /// The same with more settings, or others.
@@ -173,6 +179,8 @@ pub(crate) fn body(group_id: &str, event_time: u64, members: &[&str]) -> Value {
 /// What the gateway got back, and what was logged.
 #[derive(Debug)]
 pub(crate) struct Answered {
+    /// The log line.
+    pub line: Value,
     pub status: u16,
     pub answer: Value,
     pub record: Record,
@@ -183,6 +191,15 @@ impl Answered {
     /// Status and ErrorCode.
     pub(crate) fn codes(&self) -> (u16, u64) {
         (self.status, self.answer["ErrorCode"].as_u64().unwrap())
+    }
+
+    pub(crate) fn outcome(&self) -> &'static str {
+        name(self.record.outcome)
+    }
+
+    /// The queue messages of a lost event.
+    pub(crate) fn lost(&self) -> Vec<String> {
+        lost(&self.line, &self.record)
     }
 
     pub(crate) fn error_info(&self) -> &str {
@@ -220,7 +237,55 @@ pub(crate) async fn send_at(webhook: &Webhook, request: &Request, now: SystemTim
         assert!(line.get(field).is_some(), "{field} is missing in {line}");
     }
     assert!(!record.to_line().contains(SIGN) && !record.to_line().contains('\n'));
-    Answered { status, answer, record, allow }
+    Answered { line, status, answer, record, allow }
+}
+
+/// An outcome's name, for as long as the tests run.
+pub(crate) fn name(outcome: Outcome) -> &'static str {
+    outcome.to_string().leak()
+}
+
+/// The queue messages of a lost event, joined of its lines; checks that each line is as the contract says.
+pub(crate) fn lost(line: &Value, record: &Record) -> Vec<String> {
+    let lines = record.lost_lines();
+    let parts = lines.len();
+    let mut base64 = String::new();
+    for (index, text) in lines.iter().enumerate() {
+        assert!(text.len() < 60_000, "{}", text.len());
+        let mut part: Value = serde_json::from_str(text).unwrap();
+        base64.push_str(part["data"].take().as_str().unwrap());
+        let expected = json!({
+            "outcome": "lost_part", "lost_id": line["lost_id"], "part": index + 1, "parts": parts, "data": null
+        });
+        assert!(part == expected && line["lost_id"].is_string(), "{part}");
+    }
+    assert_eq!(line.get("lost_id").is_some(), line["outcome"] == "lost");
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let json = decompress_to_vec_zlib(&BASE64_STANDARD.decode(base64).unwrap()).unwrap();
+    match serde_json::from_slice(&json).unwrap() {
+        Value::Array(messages) => messages.iter().map(Value::to_string).collect(),
+        message => vec![message.to_string()],
+    }
+}
+
+/// Finishes one message, as a batch of its own.
+pub(crate) async fn finish_at(redrive: &Redrive, message: &str, now: SystemTime) -> Finished {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut ended = Vec::new();
+    redrive.finish(&[message.to_owned()], now, deadline, |_, finished| ended.push(finished)).await;
+    assert_eq!(ended.len(), 1);
+    ended.remove(0)
+}
+
+/// What a body says that was received at a time in milliseconds.
+pub(crate) fn event(command: RosterCommand, body: &Value, received_at: u64) -> Event {
+    let (query, body) = (&Query::parse(""), body.to_string());
+    let (received_at, sender) = (from_millis(received_at), Sender::Genuine);
+    let callback = Callback { query, body: body.as_bytes(), received_at, sender };
+    let application = Application { sdk_app_id: SDK_APP_ID, keep_client_ip: false };
+    callback.event(command, &application).unwrap().unwrap()
 }
 
 /// Sends a genuine callback with this body.

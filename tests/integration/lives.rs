@@ -2,16 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::callback::{Origin, Query, RosterCommand};
-use chat_groups::event::Event;
+use chat_groups::callback::RosterCommand;
 use chat_groups::store::text_of;
-use chat_groups::time::from_millis;
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::model::seen;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{NOW, SDK_APP_ID, Table, deliver};
+use crate::harness::{NOW, SDK_APP_ID, Table, deliver, event, finish_at};
 use crate::queue::Queue;
 
 const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
@@ -245,7 +243,7 @@ async fn an_av_chat_room_never_gets_a_member_item() {
         room.handed_over(9, "ana", "ben"),
         room.changed(10, json!({ "Name": "Live" })),
     ] {
-        outcomes.push(deliver(&webhook, &event).await.record.outcome);
+        outcomes.push(deliver(&webhook, &event).await.outcome());
     }
     assert_eq!(outcomes, ["stored", "ignored", "ignored", "ignored", "stored", "stored"]);
     let group = seen(table.group("room").await.as_ref());
@@ -267,7 +265,7 @@ async fn what_speaks_of_a_topic_is_not_kept() {
         community.changed(6, json!({ "Name": "Topic" })),
     ] {
         event["TopicId"] = json!("@TGS#_c@TOPIC#_t");
-        assert_eq!(deliver(&table.webhook(), &event).await.record.outcome, "ignored");
+        assert_eq!(deliver(&table.webhook(), &event).await.outcome(), "ignored");
     }
     assert!(table.items().await.is_empty());
 }
@@ -286,7 +284,7 @@ async fn a_join_that_is_told_again_is_stored_and_not_replaced() {
         told.left(9, &[]),
         told.changed(9, json!({ "Name": null })),
     ] {
-        outcomes.push(deliver(&table.webhook(), &event).await.record.outcome);
+        outcomes.push(deliver(&table.webhook(), &event).await.outcome());
     }
     assert_eq!(outcomes, ["stored", "stored", "stored", "duplicate", "stale", "ignored", "ignored"]);
 }
@@ -308,8 +306,8 @@ async fn in_time(table: &Table, event: &Value) {
     assert!(took < ANSWER_BUDGET, "{took:?}");
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
     for message in queue.take() {
-        let (result, record) = table.redrive().finish(&message, now, soon()).await;
-        assert!(result.is_ok(), "{record:?}");
+        let finished = finish_at(&table.redrive(), &message, now).await;
+        assert!(finished.result.is_ok(), "{finished:?}");
     }
 }
 
@@ -339,11 +337,7 @@ async fn a_destroyed_group_of_6000_members_is_answered_in_time_and_swept() {
     let accounts = accounts(6000);
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
     let created = told.created(5, "ana", &accounts);
-    let query = Query::parse("");
-    let origin = Origin::new(&query, SDK_APP_ID, from_millis(5)).unwrap();
-    let event = Event::parse(RosterCommand::AfterCreateGroup, created.to_string().as_bytes(), &origin)
-        .unwrap()
-        .unwrap();
+    let event = event(RosterCommand::AfterCreateGroup, &created, 5);
     table.store().apply(&event, soon()).await.unwrap();
     let destroyed = told.destroyed(6, &accounts);
     assert!(destroyed.to_string().len() > 300_000);

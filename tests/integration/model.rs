@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chat_groups::redrive::Redrive;
+use chat_groups::redrive::{Finished, Redrive};
 use chat_groups::store::text_of;
 use chat_groups::webhook::Webhook;
 use fastrand::Rng;
@@ -58,11 +58,8 @@ impl Stage {
     async fn finish(&self, messages: Vec<String>) {
         let (now, deadline) =
             (UNIX_EPOCH + Duration::from_secs(NOW), Instant::now() + Duration::from_secs(60));
-        let finished = messages.iter().map(async |message| self.redrive.finish(message, now, deadline).await);
-        let finished: Vec<_> = stream::iter(finished).buffer_unordered(4).collect().await;
-        for (result, record) in finished {
-            assert!(result.is_ok(), "{record:?}");
-        }
+        let report = |_, finished: Finished| assert!(finished.result.is_ok(), "{finished:?}");
+        self.redrive.finish(&messages, now, deadline, report).await;
     }
 
     /// What readers see of these groups.

@@ -97,9 +97,16 @@ async fn a_request_that_breaks_the_conversion_leaves_the_next_one_unharmed() {
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         assert_eq!((&answer["statusCode"], &body["ErrorCode"]), (&json!(status), &json!(error_code)));
     }
-    // What is no gateway's event is a failed invocation, and again no more than that.
-    webhook.invoke(json!({ "Records": [] })).await.unwrap_err();
+    // What is no gateway's event is answered null.
+    for event in [json!({ "Records": [] }), json!({}), json!("warm"), Value::Null] {
+        assert_eq!(webhook.invoke(event).await.unwrap(), Value::Null);
+    }
     assert_eq!(webhook.invoke(event(&body("g", 6, &[]))).await.unwrap()["statusCode"], 200);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let lines: Vec<Value> =
+        webhook.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let ignored: Vec<_> = lines.iter().filter(|line| line["outcome"] == "ignored").collect();
+    assert!(ignored.len() == 4 && ignored.iter().all(|line| line["level"] == "WARN"), "{ignored:?}");
 }
 
 #[tokio::test]

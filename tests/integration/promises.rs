@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat_groups::callback::{Origin, Query, RosterCommand};
+use chat_groups::callback::RosterCommand;
 use chat_groups::event::Event;
 use chat_groups::store::{Effect, Store};
-use chat_groups::time::{EventTime, from_millis};
+use chat_groups::time::EventTime;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,9 +24,7 @@ fn sized(event_time: u64, count: usize) -> Value {
 }
 
 fn event(body: &Value) -> Event {
-    let query = Query::parse("");
-    let origin = Origin::new(&query, SDK_APP_ID, from_millis(NOW * 1000)).unwrap();
-    Event::parse(RosterCommand::AfterCreateGroup, body.to_string().as_bytes(), &origin).unwrap().unwrap()
+    crate::harness::event(RosterCommand::AfterCreateGroup, body, NOW * 1000)
 }
 
 fn soon() -> Instant {
@@ -136,7 +134,7 @@ async fn a_repeat_with_another_request_id_is_the_same_event() {
     let before = table.items().await;
     let query = genuine_query().replace("r-1", "r-2").replace("iOS", "Web");
     let repeat = send(&webhook, &post(&query, sized(5, 2).to_string())).await;
-    assert_eq!((repeat.status, repeat.record.outcome), (200, "duplicate"));
+    assert_eq!((repeat.status, repeat.outcome()), (200, "duplicate"));
     assert_eq!(table.items().await, before);
 }
 
@@ -172,7 +170,7 @@ async fn through_the_handler_replaced_and_stale_are_answered_ok_and_told_apart()
     for time in [5, 6, 5, 6, 7] {
         let answered = deliver(&webhook, &sized(time, 2)).await;
         assert_eq!(answered.codes(), (200, 0));
-        outcomes.push(answered.record.outcome);
+        outcomes.push(answered.outcome());
     }
     assert_eq!(outcomes, ["stored", "replaced", "stale", "duplicate", "replaced"]);
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use chat_groups::BODY_MAX_BYTES;
+use chat_groups::callback::BODY_MAX_BYTES;
 use chat_groups::log::Record;
 use chat_groups::webhook::Webhook;
 use lambda_http::http::StatusCode;
