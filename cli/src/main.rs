@@ -5,6 +5,7 @@ mod console;
 mod forget;
 mod operate;
 mod page;
+mod post;
 mod put_back;
 mod reconcile;
 mod run;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use chat_groups::callback::{RosterCommand, Token};
 use chat_groups::config::WebhookSettings;
+use chat_groups::http::Trust;
 use chat_groups::log::Record;
 use chat_groups::store::Reader;
 use chat_groups::webhook::Webhook;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 
 const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 use crate::page::{Feed, Page, Sender, Table};
+use crate::post::Poster;
 use crate::{aws, show};
 use clap::builder::BoolishValueParser;
 
@@ -85,13 +87,14 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
     let app_id = args.sdk_app_id;
     let token = args.callback_tokens.split_whitespace().next().unwrap_or_default();
-    let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
+    let poster = Poster::new(url.clone(), Trust::none());
+    let sender = Sender::new(poster.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
     let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!("DynamoDB   {dynamodb_url}   table {}, kept in {}", database::TABLE_NAME, data_file.display());
 
-    let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, reader };
+    let stage = Stage { poster, sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;
     stage.life().await?;
     reconcile::play(&env, &stage.reader).await?;
