@@ -4,13 +4,15 @@
 
 mod answer;
 mod body;
+mod fields;
 mod query;
 mod signature;
 
 use std::time::SystemTime;
 
 pub use answer::{fail, hand_through, ok};
-pub use body::{BodyError, Fields, JsonName, string};
+pub use body::Body;
+pub use fields::{BodyError, Entries, Fields, JsonName, string};
 pub(crate) use query::Origin;
 pub use query::{ParameterError, Query, RequestTime, decimal};
 pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};

@@ -20,13 +20,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::callback::Fields;
+use crate::callback::{Body, Fields};
 use crate::http::HttpClient;
 use crate::retry::Backoff;
 use crate::time::to_seconds;
 
 pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
-use answer::{MemberPage, each, parse, required, text_of};
+use answer::{MemberPage, each, parse, redact, required};
 pub use command::Command;
 pub use error::{ChatError, Class, Reason};
 pub use pages::Paging;
@@ -279,7 +279,8 @@ impl ChatApi {
         let deadline = deadline.min(Instant::now() + self.settings.limits.attempt_timeout);
         let answer = timeout_at(deadline, self.post(&self.url(command, &user_sig), question)).await;
         let Answer { asked_at, value: body } = answer.map_err(|_| Reason::TimedOut)??;
-        Ok(Answer { asked_at, value: read(&mut parse(&text_of(&body, &user_sig))?)? })
+        let body = redact(&body, &user_sig);
+        Ok(Answer { asked_at, value: read(&mut parse(&mut Body::new(&body))?)? })
     }
 
     async fn post(&self, url: &str, question: &Value) -> Result<Answer<Vec<u8>>, Reason> {

@@ -20,7 +20,7 @@ pub use facts::{Fact, FactName, Facts, Stamp, fact};
 pub(crate) use info::TEXTS;
 pub(crate) use role::normal as normal_role;
 
-use crate::callback::{Application, BodyError, Callback, Fields, Origin, RosterCommand};
+use crate::callback::{Application, Body, BodyError, Callback, Fields, Origin, RosterCommand};
 use crate::time::EventTime;
 
 /// The longest GroupId, in bytes: it is part of the key `pk`, which is also the range key of the index (at most
@@ -33,8 +33,15 @@ pub const ACCOUNT_MAX_BYTES: usize = 1024 - 7;
 /// How far EventTime may lie ahead of the time of receipt. A later one would freeze its facts until it has come.
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
-/// Chat's type of a group whose members come and go without limit: none of them is kept.
-pub const AV_CHAT_ROOM: &str = "AVChatRoom";
+/// Whether members of this type of group come and go without limit: none of them is kept.
+pub fn is_av_chat_room(group_type: &str) -> bool {
+    group_type.eq_ignore_ascii_case("AVChatRoom")
+}
+
+/// Whether an account is nobody's: empty, or the placeholder that Chat sends in its place.
+pub fn is_nobody(account: &str) -> bool {
+    account.is_empty() || account == "@TLS#NOT_FOUND"
+}
 
 /// A group of an application.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,17 +80,19 @@ impl Callback<'_> {
 
 impl Event {
     fn parse(command: RosterCommand, body: &[u8], origin: &Origin<'_>) -> Result<Option<Self>, BodyError> {
-        let mut fields = Fields::parse(body)?;
+        let mut body = Body::new(body);
+        let mut fields = body.fields()?;
         if fields.required("CallbackCommand")? != command.name() {
             return Err(BodyError::OtherCommand);
         }
         let group_type = fields.text("Type")?;
         let is_of_topic = fields.text("TopicId")?.is_some_and(|topic_id| !topic_id.is_empty());
-        if is_of_topic || !is_kept(command, group_type.as_deref()) {
+        let has_members = !group_type.as_deref().is_some_and(is_av_chat_room);
+        if is_of_topic || !(has_members || is_of_group(command)) {
             return Ok(None);
         }
         let group_id = fields.id("GroupId", GROUP_ID_MAX_BYTES)?;
-        let by = fields.text("Operator_Account")?.filter(|account| !account.is_empty()).map(Arc::from);
+        let by = fields.exact("Operator_Account")?.filter(|account| !account.is_empty()).map(Arc::from);
         let stamp = Stamp { time: event_time(&mut fields, origin)?, by };
         let mut event = Self {
             key: GroupKey { sdk_app_id: origin.sdk_app_id, group_id },
@@ -95,9 +104,12 @@ impl Event {
             RosterCommand::AfterNewMemberJoin => event.members = members::read_joined(&mut fields, &stamp)?,
             RosterCommand::AfterMemberExit => event.members = members::read_departed(&mut fields, &stamp)?,
             RosterCommand::AfterGroupDestroyed => event.group = Facts::destroyed(stamp),
-            RosterCommand::AfterGroupInfoChanged => info::read(&mut event.group, &mut fields, &stamp)?,
+            RosterCommand::AfterGroupInfoChanged => {
+                // Of custom data that is no custom field, a creation alone keeps something.
+                info::read(&mut event.group, &mut fields, &stamp)?;
+            }
             RosterCommand::AfterChangeGroupOwner => {
-                owner::read(&mut event, &mut fields, group_type.as_deref(), &stamp)?
+                owner::read(&mut event, &mut fields, has_members, &stamp)?;
             }
             RosterCommand::AfterMemberFieldChanged => role::read(&mut event, &mut fields, &stamp)?,
         }
@@ -110,35 +122,29 @@ impl Event {
     }
 }
 
-fn is_kept(command: RosterCommand, group_type: Option<&str>) -> bool {
-    let is_of_members = matches!(
+/// Whether a command speaks of the group itself, and perhaps of members beside it.
+fn is_of_group(command: RosterCommand) -> bool {
+    !matches!(
         command,
         RosterCommand::AfterNewMemberJoin
             | RosterCommand::AfterMemberExit
             | RosterCommand::AfterMemberFieldChanged
-    );
-    !(is_of_members && group_type == Some(AV_CHAT_ROOM))
+    )
 }
 
-/// EventTime is a number in real bodies, a string of digits in the vendor's samples, absent in old ones. If absent,
-/// RequestTime is used, then the time of receipt.
+/// EventTime is a number in real bodies, a string of digits in the vendor's samples, absent in old ones. If it is absent or
+/// 0, RequestTime is used, then the time of receipt.
 fn event_time(fields: &mut Fields<'_>, origin: &Origin<'_>) -> Result<EventTime, BodyError> {
     let latest = EventTime::from(origin.received_at + MAX_AHEAD);
-    let Some(raw) = fields.take("EventTime") else {
-        let sent_at = origin.request_time.map(EventTime::from).filter(|time| *time <= latest);
-        return Ok(sent_at.unwrap_or(EventTime::from(origin.received_at)));
-    };
-    let text = raw.get();
-    let digits = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned());
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let time = digits.parse().ok().filter(|_| is_number).map(EventTime::from_millis).ok_or_else(|| {
-        fields
-            .error("EventTime", "milliseconds since the Unix epoch, a whole number or a string of its digits")
-    })?;
-    if time > latest {
-        return Err(fields.error("EventTime", "a time at most five minutes ahead"));
+    let sent = fields.number("EventTime")?.filter(|millis| *millis != 0).map(EventTime::from_millis);
+    match sent {
+        Some(time) if time > latest => Err(fields.error("EventTime", "a time at most five minutes ahead")),
+        Some(time) => Ok(time),
+        None => {
+            let requested_at = origin.request_time.map(EventTime::from).filter(|time| *time <= latest);
+            Ok(requested_at.unwrap_or(EventTime::from(origin.received_at)))
+        }
     }
-    Ok(time)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::callback::{BODY_MAX_BYTES, Callback, Command, Fields, RosterCommand, Sender};
+use crate::callback::{BODY_MAX_BYTES, Body, Callback, Command, RosterCommand, Sender};
 use crate::retry::{RetryError, hedged, retry_until};
 
 /// When a second attempt is made beside the first: early enough to leave it half of the queue's budget. Two messages of
@@ -140,7 +140,8 @@ fn without_members(callback: &Callback<'_>) -> Option<Vec<u8>> {
     let Ok(Command::Roster(RosterCommand::AfterGroupDestroyed)) = callback.query.command() else {
         return None;
     };
-    let mut fields = Fields::parse(callback.body).ok()?;
+    let mut body = Body::new(callback.body);
+    let mut fields = body.fields().ok()?;
     fields.take("MemberList")?;
     serde_json::to_vec(&fields.rest().collect::<BTreeMap<_, _>>()).ok()
 }

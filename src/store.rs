@@ -27,6 +27,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub(crate) use item::ItemKey;
+use item::scoped_key;
 pub use item::{GROUP_SK, partition_key, text_of};
 pub(crate) use lease::Lease;
 pub(crate) use merge::is_member;

@@ -1,217 +1,138 @@
-//! A body's fields, taken out of their JSON object one by one.
+//! The one way to read JSON from outside: callbacks and the answers of Chat's REST API.
 //!
-//! Known fields are validated. A string that is no Unicode text (a lone surrogate) is kept as its JSON text, quotes
-//! included, so that it never costs an event.
+//! Strict first, so that a right text costs nothing more. Where that fails, the text is mended as far as its meaning is
+//! certain, and read again: a byte order mark is skipped, a raw control character in a string is that character, and bytes
+//! that are not UTF-8 become U+FFFD.
 
-use std::borrow::{Borrow, Cow};
-use std::collections::BTreeMap;
-use std::fmt;
+use std::str::from_utf8;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
-use serde_json::value::RawValue;
-use thiserror::Error;
+use super::{BodyError, Fields};
 
-/// The fields of one JSON object, each still as its text.
+/// A JSON object as it came.
 #[derive(Debug)]
-pub struct Fields<'a> {
-    /// Where the object stands: empty for the body, `MemberList[3].` for an entry of a list.
-    path: String,
-    fields: BTreeMap<JsonName<'a>, &'a RawValue>,
+pub struct Body<'a> {
+    bytes: &'a [u8],
+    mended: String,
 }
 
-impl<'a> Fields<'a> {
-    /// Reads a body.
-    pub fn parse(body: &'a [u8]) -> Result<Self, BodyError> {
-        let text = std::str::from_utf8(body).map_err(|error| {
-            BodyError::field("body", format!("UTF-8, not so at byte {}", error.valid_up_to()))
-        })?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            BodyError::field("body", format!("JSON, not so at line {line}, column {column}"))
-        })?;
-        Self::of(raw, String::new()).ok_or_else(|| BodyError::field("body", "a JSON object"))
+impl<'a> Body<'a> {
+    /// Takes the bytes as received.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, mended: String::new() }
     }
 
-    fn of(raw: &'a RawValue, path: String) -> Option<Self> {
-        let fields = serde_json::from_str(raw.get()).ok()?;
-        Some(Self { path, fields })
+    /// Reads the object's fields.
+    ///
+    /// # Errors
+    ///
+    /// For anything else than a JSON object, even mended.
+    pub fn fields(&mut self) -> Result<Fields<'_>, BodyError> {
+        if let Some(fields) = from_utf8(self.bytes).ok().and_then(|text| Fields::parse(text).ok()) {
+            return Ok(fields);
+        }
+        self.mended = mend(self.bytes);
+        Fields::parse(&self.mended).map(Fields::mended)
     }
+}
 
-    /// The text of a field's value, out of its object; null counts as not sent.
-    pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
-        self.fields.remove(name).filter(|raw| raw.get() != "null")
-    }
-
-    /// A string, if it was sent.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, BodyError> {
-        self.take(name).map(|raw| string(raw).ok_or_else(|| self.error(name, "a string"))).transpose()
-    }
-
-    /// A string that must be there and must not be empty.
-    pub fn required(&mut self, name: &str) -> Result<String, BodyError> {
-        self.text(name)?
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| self.error(name, "a string that is not empty"))
-    }
-
-    /// An id that must be there and that becomes part of a key.
-    pub fn id(&mut self, name: &str, max_bytes: usize) -> Result<String, BodyError> {
-        let id = self.optional_id(name, max_bytes)?.filter(|id| !id.is_empty());
-        id.ok_or_else(|| self.error(name, "a string that is not empty"))
-    }
-
-    /// An id that may be absent, `null` or empty; `Some("")` says that it was sent empty.
-    pub fn optional_id(&mut self, name: &str, max_bytes: usize) -> Result<Option<String>, BodyError> {
-        let id = self.text(name)?;
-        match &id {
-            Some(id) if id.len() > max_bytes => Err(self.error(name, format!("at most {max_bytes} bytes"))),
-            _ => Ok(id),
+/// Mends a text. A U+FFFD that was sent becomes an escape, so that a bare one always stands for broken bytes.
+///
+/// An escape that a control character or broken bytes follow stays as it is, and so unreadable: its meaning is not certain.
+pub(super) fn mend(bytes: &[u8]) -> String {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut text = String::with_capacity(bytes.len() + bytes.len() / 8);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let is_plain = in_string && !is_escaped;
+            if is_plain && (character < ' ' || character == char::REPLACEMENT_CHARACTER) {
+                text.push_str(&format!("\\u{:04x}", u32::from(character)));
+            } else {
+                text.push(character);
+            }
+            in_string ^= character == '"' && !is_escaped;
+            is_escaped = is_plain && character == '\\';
+        }
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+            is_escaped = false;
         }
     }
-
-    /// The objects of a list; none where the list was not sent.
-    pub fn entries(&mut self, name: &str) -> Result<Vec<Fields<'a>>, BodyError> {
-        let Some(raw) = self.take(name) else {
-            return Ok(Vec::new());
-        };
-        let list: Vec<&RawValue> =
-            serde_json::from_str(raw.get()).map_err(|_| self.error(name, "an array of objects"))?;
-        list.into_iter()
-            .enumerate()
-            .map(|(index, raw)| {
-                Fields::of(raw, format!("{}{name}[{index}].", self.path))
-                    .ok_or_else(|| BodyError::field(format!("{name}[{index}]"), "an object"))
-            })
-            .collect()
-    }
-
-    /// What was not taken.
-    pub fn rest(self) -> impl Iterator<Item = (String, &'a RawValue)> {
-        self.fields.into_iter().map(|(name, raw)| (name.0.into_owned(), raw))
-    }
-
-    /// An error about a field of this object.
-    pub fn error(&self, name: &str, expected: impl Into<String>) -> BodyError {
-        BodyError::field(format!("{}{name}", self.path), expected)
-    }
-}
-
-/// A field's name. A lone surrogate in it, which serde_json refuses in a string, becomes U+FFFD.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JsonName<'a>(pub Cow<'a, str>);
-
-impl Borrow<str> for JsonName<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonName<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = JsonName<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(JsonName(String::from_utf8_lossy(bytes)))
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(JsonName(String::from_utf8_lossy(bytes).into_owned().into()))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
-
-/// The text of a JSON string; `None` for any other value.
-pub fn string(raw: &RawValue) -> Option<String> {
-    let text = raw.get();
-    text.starts_with('"').then(|| String::deserialize(raw).unwrap_or_else(|_| text.to_owned()))
-}
-
-/// Why a body is not what the callback sends.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BodyError {
-    /// A field can't be read.
-    #[error("{field}: expected {expected}")]
-    Field {
-        /// The field, as a path into the body; `body` for the whole.
-        field: String,
-        /// What should have been there.
-        expected: String,
-    },
-    /// The body's CallbackCommand is not the one in the URL, the only one that the checks cover.
-    #[error("CallbackCommand: expected the same command in the URL and in the body")]
-    OtherCommand,
-}
-
-impl BodyError {
-    fn field(field: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self::Field { field: field.into(), expected: expected.into() }
-    }
+    text
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
-    fn error<T>(result: Result<T, BodyError>) -> String {
-        result.err().map(|error| error.to_string()).unwrap_or_default()
+    fn mended(bytes: &[u8]) -> Option<Value> {
+        serde_json::from_str(&mend(bytes)).ok()
     }
 
     #[test]
-    fn a_body_is_a_json_object_in_utf_8() {
-        for (body, expected) in [
-            (&b""[..], "body: expected JSON"),
-            (b"{", "body: expected JSON"),
-            (b"{} x", "body: expected JSON"),
-            (b"\"text\"", "body: expected a JSON object"),
-            (b"[]", "body: expected a JSON object"),
-            (b"null", "body: expected a JSON object"),
-            (b"\xff{}", "body: expected UTF-8, not so at byte 0"),
-        ] {
-            let said = error(Fields::parse(body));
-            assert!(said.starts_with(expected), "{said}");
+    fn a_byte_order_mark_is_skipped_at_the_start_alone() {
+        assert_eq!(
+            Body::new("\u{feff}{\"a\":\"\u{feff}\"}".as_bytes())
+                .fields()
+                .unwrap()
+                .text("a")
+                .unwrap()
+                .as_deref(),
+            Some("\u{feff}")
+        );
+        assert!(Body::new("\u{feff}\u{feff}{}".as_bytes()).fields().is_err());
+        assert!(Body::new(" \u{feff}{}".as_bytes()).fields().is_err());
+    }
+
+    #[test]
+    fn a_raw_control_character_in_a_string_is_that_character() {
+        for control in (0..0x20).map(char::from) {
+            let text = format!("{{\r\n\t\"a\": \"x{control}\\\"{control}\\\\{control}\"\n}}");
+            let expected = format!("x{control}\"{control}\\{control}");
+            assert_eq!(Body::new(text.as_bytes()).fields().unwrap().text("a").unwrap(), Some(expected));
         }
+        assert_eq!(mended(b"{\"a\"\x00:1}"), None, "outside of strings it means nothing");
+        assert_eq!(mended(b"{\"a\":\"\\\n\"}"), None, "an escape of it means nothing");
     }
 
     #[test]
-    fn null_is_not_sent_and_empty_is() -> Result<(), BodyError> {
-        let mut fields = Fields::parse(br#"{"a":null,"b":"","c":"x"}"#)?;
-        assert_eq!((fields.text("a")?, fields.text("b")?), (None, Some(String::new())));
-        assert_eq!((fields.text("c")?, fields.text("c")?), (Some("x".to_owned()), None));
-        Ok(())
+    fn bytes_that_are_not_utf_8_become_replacement_characters() {
+        let text = |bytes: &[u8]| Some(mended(bytes)?["a"].as_str()?.to_owned());
+        assert_eq!(text(b"{\"a\":\"\x01\xff\x80>\"}").as_deref(), Some("\u{1}\u{fffd}\u{fffd}>"));
+        assert_eq!(text(b"{\"a\":\"cut \xe6\xb5\"}").as_deref(), Some("cut \u{fffd}"));
+        assert_eq!(text(b"{\"a\":\"\\\xff\"}"), None, "an escape of it means nothing");
+        assert_eq!(text(b"{\"a\":\xff\"\"}"), None, "outside of strings it means nothing");
     }
 
     #[test]
-    fn a_string_that_is_no_unicode_text_is_kept_as_its_json_text() -> Result<(), BodyError> {
-        let mut fields = Fields::parse(br#"{"Name":"a\ud800\n"}"#)?;
-        assert_eq!(fields.text("Name")?.as_deref(), Some(r#""a\ud800\n""#));
-        Ok(())
+    fn a_replacement_character_that_was_sent_is_told_from_one_that_mends() {
+        let text = "{\"sent\":\"\u{fffd}\",\"escaped\":\"\\ufffd\",\"broken\":\"?\",\"Broken\":\"\\\\?\"}";
+        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        let mut body = Body::new(&bytes);
+        let mut fields = body.fields().unwrap();
+        for (name, is_broken) in [("sent", false), ("escaped", false), ("broken", true), ("Broken", true)] {
+            let raw = fields.take(name).unwrap();
+            assert_eq!(fields.is_broken(raw), is_broken, "{name}");
+        }
+        let mut strict = Body::new("{\"sent\":\"\u{fffd}\"}".as_bytes());
+        assert_eq!(strict.fields().unwrap().exact("sent").unwrap().as_deref(), Some("\u{fffd}"));
     }
 
     #[test]
-    fn a_name_that_is_no_unicode_text_costs_nothing() -> Result<(), BodyError> {
-        let names = |body| Ok(Fields::parse(body)?.rest().map(|(name, _)| name).collect::<Vec<_>>());
-        assert_eq!(names(br#"{"\ud800":1,"a\n":2}"#)?, ["a\n", "\u{fffd}\u{fffd}\u{fffd}"]);
-        Ok(())
-    }
-
-    #[test]
-    fn an_error_names_the_field_and_what_was_expected() -> Result<(), BodyError> {
-        let mut fields = Fields::parse(br#"{"a":1,"b":"","list":[{"Member_Account":7},3],"long":"xxxx"}"#)?;
-        assert_eq!(error(fields.text("a")), "a: expected a string");
-        assert_eq!(error(fields.required("b")), "b: expected a string that is not empty");
-        assert_eq!(error(fields.id("long", 3)), "long: expected at most 3 bytes");
-        assert_eq!(error(fields.entries("list")), "list[1]: expected an object");
-        let mut fields = Fields::parse(br#"{"list":[{"Member_Account":7}]}"#)?;
-        let mut entries = fields.entries("list")?;
-        assert_eq!(error(entries[0].required("Member_Account")), "list[0].Member_Account: expected a string");
-        Ok(())
+    fn what_is_really_wrong_is_not_mended() {
+        for text in [
+            "{\"a\":1,// comment\n\"b\":2}",
+            "{\"a:1}",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "{\"a\":\"x\"y\"}",
+            "{\"a\":01}",
+            "{} {}",
+        ] {
+            assert!(Body::new(text.as_bytes()).fields().is_err(), "{text}");
+        }
     }
 }

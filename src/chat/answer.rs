@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::command::Command;
 use super::error::{ChatError, Reason};
-use crate::callback::{Fields, string};
+use crate::callback::{Body, BodyError, Fields, string};
 use crate::event::{FactName, TEXTS, fact, map_name};
 
 /// What Chat says, and as of when.
@@ -87,11 +88,11 @@ pub(super) struct MemberPage {
 impl GroupList {
     /// Reads the page that begins at `asked`.
     pub(super) fn read(fields: &mut Fields<'_>, asked: u64) -> Result<Self, Reason> {
-        let entries = fields.entries("GroupIdList")?.into_iter();
+        let entries = fields.entries("GroupIdList")?;
         let list = Self {
-            ids: entries.map(|mut entry| required(&mut entry, "GroupId")).collect::<Result<_, _>>()?,
-            next: number(fields, "Next")?.unwrap_or_default(),
-            total: number(fields, "TotalCount")?,
+            ids: entries.map(|entry| id(&mut entry?, "GroupId")).collect::<Result<_, _>>()?,
+            next: fields.number("Next")?.unwrap_or_default(),
+            total: fields.number("TotalCount")?,
         };
         match list.next != 0 && list.next == asked {
             true => Err(Reason::unreadable("Next", "a place after the last one")),
@@ -113,14 +114,15 @@ impl GroupInfo {
         for (field, name) in TEXTS.into_iter().chain([("Owner_Account", fact::OWNER_ACCOUNT)]) {
             values.insert(name.into(), text(fields, field)?.unwrap_or_default());
         }
-        for mut entry in fields.entries("AppDefinedData")? {
+        for entry in fields.entries("AppDefinedData")? {
+            let mut entry = entry?;
             let name = fact::user_defined(&map_name(required(&mut entry, "Key")?));
             values.insert(name, text(&mut entry, "Value")?.unwrap_or_default());
         }
         Ok(Self {
             values,
-            create_time: number(fields, "CreateTime")?,
-            member_num: number(fields, "MemberNum")?,
+            create_time: fields.number("CreateTime")?,
+            member_num: fields.number("MemberNum")?,
         })
     }
 
@@ -132,15 +134,16 @@ impl GroupInfo {
 
 impl MemberPage {
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
-        let entries = fields.entries("MemberList")?.into_iter();
-        let member = |mut entry: Fields<'_>| {
+        let entries = fields.entries("MemberList")?;
+        let member = |entry: Result<Fields<'_>, BodyError>| {
+            let mut entry = entry?;
             let name_card = text(&mut entry, "NameCard")?.unwrap_or_default();
             let member = Member { role: text(&mut entry, "Role")?, name_card };
-            Ok((required(&mut entry, "Member_Account")?, member))
+            Ok((id(&mut entry, "Member_Account")?, member))
         };
         Ok(Self {
             members: entries.map(member).collect::<Result<_, Reason>>()?,
-            member_num: number(fields, "MemberNum")?,
+            member_num: fields.number("MemberNum")?,
             next: text(fields, "Next")?.unwrap_or_default(),
         })
     }
@@ -149,14 +152,15 @@ impl MemberPage {
 /// What a list of the answer says of each of these names. One that it leaves out has an error: nothing is guessed.
 pub(super) fn each<T>(
     fields: &mut Fields<'_>,
-    (command, list, id): (Command, &'static str, &'static str),
+    (command, list, named): (Command, &'static str, &'static str),
     names: &[&str],
     read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
 ) -> Result<Results<T>, Reason> {
     let error = |reason| ChatError { command, reason };
     let mut results = Results::new();
-    for mut entry in fields.entries(list)? {
-        if let Ok(name) = required(&mut entry, id)
+    for entry in fields.entries(list)? {
+        let mut entry = entry?;
+        if let Ok(name) = id(&mut entry, named)
             && names.contains(&name.as_str())
         {
             let result = check(&mut entry, Some(0)).and_then(|()| read(&mut entry));
@@ -170,30 +174,27 @@ pub(super) fn each<T>(
     Ok(results)
 }
 
-/// The text of a body, with the secret cut out, should Chat repeat it. What is not UTF-8 (a text that was cut within a
-/// character) becomes [`BROKEN`].
-pub(super) fn text_of(body: &[u8], secret: &str) -> String {
-    let mut text = String::with_capacity(body.len());
-    for chunk in body.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend((!chunk.invalid().is_empty()).then_some(BROKEN));
+/// A body with the secret cut out, should Chat repeat it.
+pub(super) fn redact(body: &[u8], secret: &str) -> Vec<u8> {
+    let (mut redacted, mut rest) = (Vec::with_capacity(body.len()), body);
+    while let Some(at) = rest.windows(secret.len()).position(|window| window == secret.as_bytes()) {
+        redacted.extend([&rest[..at], b"[UserSig]"].concat());
+        rest = &rest[at + secret.len()..];
     }
-    text.replace(secret, "[UserSig]")
+    redacted.extend(rest);
+    redacted
 }
 
-/// Stands where a text is broken, which must not be taken for what Chat says. Unicode keeps it from being a character.
-const BROKEN: char = '\u{ffff}';
-
 /// Reads an answer, if Chat did not refuse to give one.
-pub(super) fn parse(text: &str) -> Result<Fields<'_>, Reason> {
-    let mut fields = Fields::parse(text.as_bytes()).map_err(|_| Reason::NotChat)?;
+pub(super) fn parse<'a>(body: &'a mut Body<'_>) -> Result<Fields<'a>, Reason> {
+    let mut fields = body.fields().map_err(|_| Reason::NotChat)?;
     check(&mut fields, None)?;
     Ok(fields)
 }
 
 /// Checks what the answer, or an entry of it, says of its own failure.
 fn check(fields: &mut Fields<'_>, default: Option<u64>) -> Result<(), Reason> {
-    let code = number(fields, "ErrorCode")?.or(default).ok_or(Reason::NotChat)?;
+    let code = fields.number("ErrorCode")?.or(default).ok_or(Reason::NotChat)?;
     let failed = fields.take("ActionStatus").and_then(string).is_some_and(|status| status == "FAIL");
     let info = fields.take("ErrorInfo").and_then(string).unwrap_or_default();
     if code == 0 && !failed { Ok(()) } else { Err(Reason::refused(code, &info)) }
@@ -202,12 +203,12 @@ fn check(fields: &mut Fields<'_>, default: Option<u64>) -> Result<(), Reason> {
 /// A string or, as its digits, a number.
 fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Reason> {
     let Some(raw) = fields.take(name) else { return Ok(None) };
-    let text = match raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-        true => Some(raw.get().to_owned()),
-        // What Chat itself escapes is not broken.
-        false => string(raw).filter(|_| !raw.get().contains(BROKEN)),
-    };
-    text.map(Some).ok_or_else(|| fields.error(name, "a string of UTF-8").into())
+    text_of(raw).map(Some).ok_or_else(|| fields.error(name, "a string").into())
+}
+
+fn text_of(raw: &RawValue) -> Option<String> {
+    let is_number = raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    if is_number { Some(raw.get().to_owned()) } else { string(raw) }
 }
 
 /// A text that must be there.
@@ -216,10 +217,11 @@ pub(super) fn required(fields: &mut Fields<'_>, name: &str) -> Result<String, Re
     text.ok_or_else(|| fields.error(name, "a string that is not empty").into())
 }
 
-fn number(fields: &mut Fields<'_>, name: &str) -> Result<Option<u64>, Reason> {
-    let Some(raw) = fields.take(name) else { return Ok(None) };
-    let number = string(raw).unwrap_or_else(|| raw.get().to_owned()).parse().ok();
-    number.map(Some).ok_or_else(|| fields.error(name, "a whole number that is not negative").into())
+/// A GroupId or an account, which must be there as Chat knows it: one with broken bytes would be another's.
+fn id(fields: &mut Fields<'_>, name: &str) -> Result<String, Reason> {
+    let raw = fields.take(name).filter(|raw| !fields.is_broken(raw));
+    let id = raw.and_then(text_of).filter(|id| !id.is_empty());
+    id.ok_or_else(|| fields.error(name, "a string of UTF-8 that is not empty").into())
 }
 
 #[cfg(test)]
@@ -232,11 +234,11 @@ mod tests {
     /// Reads an answer with these fields.
     fn read<T>(mut body: Value, read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>) -> Result<T, Reason> {
         body["ErrorCode"] = json!(0);
-        read(&mut parse(&body.to_string()).unwrap())
+        read(&mut parse(&mut Body::new(body.to_string().as_bytes())).unwrap())
     }
 
     fn error(body: &str) -> String {
-        parse(&text_of(body.as_bytes(), "secret")).unwrap_err().to_string()
+        parse(&mut Body::new(&redact(body.as_bytes(), "secret"))).unwrap_err().to_string()
     }
 
     #[test]
@@ -295,11 +297,11 @@ mod tests {
             let page = read(json!({ "MemberList": [{ "Member_Account": "a" }, entry] }), MemberPage::read);
             page.err().map(|reason| reason.to_string()).unwrap_or_default()
         };
-        let account = "MemberList[1].Member_Account: expected a string that is not empty";
+        let account = "MemberList[1].Member_Account: expected a string of UTF-8 that is not empty";
         assert_eq!(member(json!({})), account);
         assert_eq!(member(json!({ "Member_Account": "" })), account);
         assert_eq!(member(json!([])), "MemberList[1]: expected an object");
-        let role = "MemberList[1].Role: expected a string of UTF-8";
+        let role = "MemberList[1].Role: expected a string";
         assert_eq!(member(json!({ "Member_Account": "b", "Role": {} })), role);
         for number in [json!(-1), json!(1.5), json!("one"), json!([])] {
             let error = read(json!({ "MemberNum": number }), MemberPage::read).err().unwrap();
@@ -329,21 +331,24 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_was_cut_within_a_character_is_not_taken_for_what_chat_says() {
-        let body = b"{\"ErrorCode\":0,\"Name\":\"caf\xc3\",\"Type\":\"Public\"}";
-        let text = text_of(body, "secret");
-        let error = GroupInfo::read(&mut parse(&text).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "Name: expected a string of UTF-8");
-        // Sent as such it is a character like any other.
-        let info = read(json!({ "Type": "Public", "Name": "\u{fffd}" }), GroupInfo::read);
-        assert_eq!(info.unwrap().values["name"], "\u{fffd}");
+    fn one_bad_character_costs_neither_its_text_nor_the_others() {
+        let body = b"\xef\xbb\xbf{\"ErrorCode\":0,\"GroupInfo\":[\
+            {\"GroupId\":\"a\",\"ErrorCode\":0,\"Type\":\"Public\",\"Name\":\"caf\xc3\",\"Notification\":\"1\n2\x00\"},\
+            {\"GroupId\":\"b\",\"ErrorCode\":0,\"Type\":\"Public\",\"Name\":\"\xef\xbf\xbd\",\"Owner_Account\":\"\\ud800\"}]}";
+        let of = (Command::GroupInfo, "GroupInfo", "GroupId");
+        let mut body = Body::new(body);
+        let groups = each(&mut parse(&mut body).unwrap(), of, &["a", "b"], GroupInfo::read).unwrap();
+        let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
+        assert_eq!([value("a", "name"), value("a", "notification")], ["caf\u{fffd}", "1\n2\0"]);
+        assert_eq!([value("b", "name"), value("b", "owner_account")], ["\u{fffd}", r#""\ud800""#]);
     }
 
     #[test]
-    fn a_text_that_is_no_unicode_is_kept_as_a_callback_keeps_it() {
-        let text = r#"{"ErrorCode":0,"Name":"\ud800","Type":"Public"}"#;
-        let info = GroupInfo::read(&mut parse(text).unwrap()).unwrap();
-        assert_eq!(info.values["name"], r#""\ud800""#);
+    fn an_id_with_broken_bytes_is_not_taken_for_one() {
+        let mut body = Body::new(b"{\"ErrorCode\":0,\"MemberList\":[{\"Member_Account\":\"a\xff\"}]}");
+        let error = MemberPage::read(&mut parse(&mut body).unwrap()).err().unwrap();
+        let expected = "MemberList[0].Member_Account: expected a string of UTF-8 that is not empty";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! AfterCreateGroup: the group is there, with these members.
 
-use super::{ACCOUNT_MAX_BYTES, AV_CHAT_ROOM, Attributes, Event, Facts, Stamp, extra, fact, info, members};
+use super::{
+    ACCOUNT_MAX_BYTES, Attributes, Event, Facts, Stamp, extra, fact, info, is_av_chat_room, is_nobody,
+    members,
+};
 use crate::callback::{BodyError, Fields, Origin};
 use crate::time::to_millis;
 
@@ -16,22 +19,22 @@ pub(super) fn read(
     origin: &Origin<'_>,
 ) -> Result<(), BodyError> {
     let listed = members::read(&mut fields, "MemberList", Some(JOIN_TYPE.to_owned()), stamp)?;
-    if group_type.as_deref() != Some(AV_CHAT_ROOM) {
+    if !group_type.as_deref().is_some_and(is_av_chat_room) {
         event.members = listed;
     }
     let mut group = Facts::present(stamp.clone());
-    info::read(&mut group, &mut fields, stamp)?;
+    let unknown_custom_data = info::read(&mut group, &mut fields, stamp)?;
     let owner_account = fields.optional_id("Owner_Account", ACCOUNT_MAX_BYTES)?;
-    for (name, value) in
-        [(fact::TYPE, group_type), (fact::OWNER_ACCOUNT, owner_account.filter(|account| !account.is_empty()))]
-    {
-        if value.is_some() {
-            group.set(name, value, stamp.clone());
-        }
+    if let Some(owner_account) = owner_account.filter(|account| !is_nobody(account)) {
+        group.set(fact::OWNER_ACCOUNT, Some(owner_account), stamp.clone());
+    }
+    if group_type.is_some() {
+        group.set(fact::TYPE, group_type, stamp.clone());
     }
     let mut details = details(origin);
     details.insert("initial_member_count".to_owned(), extra::number(event.members.len()));
-    extra::add(&mut details, fields.rest());
+    let unknown_custom_data = unknown_custom_data.iter().map(|raw| (info::CUSTOM.to_owned(), &**raw));
+    extra::add(&mut details, fields.rest().chain(unknown_custom_data));
     group.details = Some(details);
     event.group = group;
     Ok(())

@@ -22,9 +22,6 @@ pub const MAX_DEPTH: usize = 30;
 /// The longest name of an attribute inside a map, in bytes.
 const NAME_MAX_BYTES: usize = 65_535;
 
-/// How much the unknown fields of an item may take together, in bytes: DynamoDB holds items of 400 KB.
-const MAX_BYTES: usize = 300_000;
-
 /// A string attribute.
 pub fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -35,24 +32,14 @@ pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Adds unknown fields to the map `extra` of an item, if there are any. One that has no room there is left out.
+/// Adds unknown fields to the map `extra` of an item, if there are any.
 pub(super) fn add<'a>(item: &mut Attributes, rest: impl Iterator<Item = (String, &'a RawValue)>) {
-    let (mut extra, mut bytes, mut left_out) = (Attributes::new(), 0, 0);
-    for (name, raw) in rest {
-        let (name, value) = (map_name(name), from_json(raw, MAX_DEPTH));
-        let more = 1 + name.len() + size(&value);
-        if bytes + more <= MAX_BYTES {
-            bytes += more;
-            extra.insert(name, value);
-        } else {
-            left_out += 1;
+    let mut rest = rest.peekable();
+    if rest.peek().is_some() {
+        let extra = item.entry("extra".to_owned()).or_insert_with(|| AttributeValue::M(Attributes::new()));
+        if let AttributeValue::M(extra) = extra {
+            extra.extend(rest.map(|(name, raw)| (map_name(name), from_json(raw, MAX_DEPTH))));
         }
-    }
-    if left_out > 0 {
-        tracing::warn!(left_out, "unknown fields are left out: they would make an item of over 400 KB");
-    }
-    if !extra.is_empty() {
-        item.insert("extra".to_owned(), AttributeValue::M(extra));
     }
 }
 

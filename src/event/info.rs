@@ -1,7 +1,12 @@
 //! AfterGroupInfoChanged: these fields have new values; `""` is one.
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use super::{Facts, Stamp, extra, fact};
-use crate::callback::{BodyError, Fields, string};
+use crate::callback::{BodyError, Fields};
+
+/// The list of custom fields.
+pub(super) const CUSTOM: &str = "UserDefinedDataList";
 
 /// A group's texts: Chat's name of each, and ours.
 pub(crate) const TEXTS: [(&str, &str); 4] = [
@@ -11,20 +16,39 @@ pub(crate) const TEXTS: [(&str, &str); 4] = [
     ("FaceUrl", fact::FACE_URL),
 ];
 
-/// Reads the fields that were sent.
-pub(super) fn read(group: &mut Facts, fields: &mut Fields<'_>, stamp: &Stamp) -> Result<(), BodyError> {
+/// Reads the fields that were sent. Returns the part of the custom data that is no custom field.
+pub(super) fn read(
+    group: &mut Facts,
+    fields: &mut Fields<'_>,
+    stamp: &Stamp,
+) -> Result<Option<Box<RawValue>>, BodyError> {
     for (field, name) in TEXTS {
         if let Some(text) = fields.text(field)? {
             group.set(name, Some(text), stamp.clone());
         }
     }
-    for mut entry in fields.entries("UserDefinedDataList")? {
-        let key = entry.text("Key")?.ok_or_else(|| entry.error("Key", "a string"))?;
-        // Chat sends strings; whatever else it may be is kept as its JSON text.
-        if let Some(raw) = entry.take("Value") {
-            let value = string(raw).unwrap_or_else(|| raw.get().to_owned());
+    Ok(fields.take(CUSTOM).and_then(|list| read_custom(group, list, stamp)))
+}
+
+/// Custom data never costs an event: an entry with a string Key and a string Value is a custom field, anything else is
+/// returned as it is.
+fn read_custom(group: &mut Facts, list: &RawValue, stamp: &Stamp) -> Option<Box<RawValue>> {
+    let Ok(mut entries) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
+        let is_empty = Fields::parse(list.get()).is_ok_and(|map| !map.has_rest());
+        return (!is_empty).then(|| list.to_owned());
+    };
+    entries.retain(|entry| {
+        let custom = custom_field(entry);
+        let is_unknown = custom.is_none();
+        if let Some((key, value)) = custom {
             group.set(fact::user_defined(&extra::map_name(key)), Some(value), stamp.clone());
         }
-    }
-    Ok(())
+        is_unknown
+    });
+    if entries.is_empty() { None } else { to_raw_value(&entries).ok() }
+}
+
+fn custom_field(entry: &RawValue) -> Option<(String, String)> {
+    let mut fields = Fields::parse(entry.get()).ok()?;
+    Some((fields.text("Key").ok()??, fields.text("Value").ok()??))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{ACCOUNT_MAX_BYTES, Event, Facts, Stamp, fact};
+use super::{ACCOUNT_MAX_BYTES, Event, Facts, Stamp, fact, is_nobody};
 use crate::callback::{BodyError, Fields};
 
 /// The role of an ordinary member.
 pub(super) const MEMBER: &str = "Member";
 
-/// Reads what was sent. The vendor's mainland pages call the account `Modified_Account`, the international ones
+/// Reads the fields that were sent. The vendor's mainland pages call the account `Modified_Account`, the international ones
 /// `Member_Account`.
 pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, stamp: &Stamp) -> Result<(), BodyError> {
     let modified = fields.optional_id("Modified_Account", ACCOUNT_MAX_BYTES)?;
@@ -23,11 +23,13 @@ pub(super) fn read(event: &mut Event, fields: &mut Fields<'_>, stamp: &Stamp) ->
     if let Some(name_card) = fields.text("NameCard")? {
         member.set(fact::NAME_CARD, Some(name_card), stamp.clone());
     }
-    event.members.insert(account, Arc::new(member));
+    if !is_nobody(&account) {
+        event.members.insert(account, Arc::new(member));
+    }
     Ok(())
 }
 
-/// Who owns the group stands in the group alone: an owner's role is an ordinary member's.
+/// An owner stands in the group alone, and is an ordinary member by role.
 pub(crate) fn normal(role: String) -> String {
     if role == "Owner" { MEMBER.to_owned() } else { role }
 }

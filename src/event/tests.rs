@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
 use super::*;
@@ -51,7 +52,7 @@ fn a_creation_says_life_fields_owner_and_members() {
         json!({
             "Type": "Public", "Name": "n", "Owner_Account": "own", "Operator_Account": "op",
             "MemberList": [{ "Member_Account": "b", "Level": 3 }, { "Member_Account": "a" }, { "Member_Account": "b", "": 1 }],
-            "UserDefinedDataList": [{ "Key": "k", "Value": "v" }, { "Key": "", "Value": "e" }, { "Key": "n", "Value": 1 }],
+            "UserDefinedDataList": [{ "Key": "k", "Value": "v", "x": 1 }, { "Key": "", "Value": "e" }],
             "InviteOption": "FreeAccess",
         }),
     );
@@ -64,7 +65,6 @@ fn a_creation_says_life_fields_owner_and_members() {
             ("type", Some("Public")),
             ("user_defined.\"\"", Some("e")),
             ("user_defined.k", Some("v")),
-            ("user_defined.n", Some("1")),
         ]
     );
     let details = event.group.details.unwrap();
@@ -86,18 +86,19 @@ fn a_creation_says_life_fields_owner_and_members() {
 
 #[test]
 fn a_group_can_have_no_owner_and_no_members() {
-    for owner in [json!(null), json!("")] {
-        for list in [json!(null), json!([])] {
+    for owner in [json!(null), json!(""), json!("@TLS#NOT_FOUND")] {
+        for list in [json!(null), json!([]), json!({}), json!([{ "Member_Account": "@TLS#NOT_FOUND" }])] {
             let event =
                 event(RosterCommand::AfterCreateGroup, json!({ "Owner_Account": owner, "MemberList": list }));
             assert!(event.group.values.is_empty() && event.members.is_empty());
+            assert_eq!(event.group.details.unwrap()["initial_member_count"], number(0));
         }
     }
     assert!(event(RosterCommand::AfterCreateGroup, json!({})).members.is_empty());
 }
 
 #[test]
-fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
+fn event_time_is_a_number_or_a_string_of_one_and_replaced_if_absent() {
     let time = |value: Value, origin: &Origin<'_>| {
         let body = body(RosterCommand::AfterGroupDestroyed, json!({ "EventTime": value })).to_string();
         Event::parse(RosterCommand::AfterGroupDestroyed, body.as_bytes(), origin)
@@ -108,7 +109,11 @@ fn event_time_is_read_as_number_or_digits_and_replaced_if_absent() {
     };
     assert_eq!(time(json!(1_682_914_763_569_u64), &origin()), Some(at(1_682_914_763_569)));
     assert_eq!(time(json!("1670574414123"), &origin()), Some(at(1_670_574_414_123)));
-    assert_eq!(time(json!(null), &origin()), Some(at(NOW)));
+    assert_eq!(time(json!(1.5e12), &origin()), Some(at(1_500_000_000_000)));
+    assert_eq!(time(json!("1.716E11"), &origin()), Some(at(171_600_000_000)));
+    for absent in [json!(null), json!(0), json!("0"), json!(0.0)] {
+        assert_eq!(time(absent, &origin()), Some(at(NOW)));
+    }
     let sent = Origin { request_time: Some(from_millis(7000)), ..origin() };
     assert_eq!(time(json!(null), &sent), Some(at(7000)));
     // Where no Sign is asked for, RequestTime may be anything.
@@ -174,7 +179,13 @@ fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
         json!({ "OldOwner_Account": "", "NewOwner_Account": "b" }),
     );
     assert_eq!(first.members.len(), 1);
-    let live = json!({ "Type": "AVChatRoom", "OldOwner_Account": "a", "NewOwner_Account": "b" });
+    let nobody = event(
+        RosterCommand::AfterChangeGroupOwner,
+        json!({ "OldOwner_Account": "a", "NewOwner_Account": "@TLS#NOT_FOUND" }),
+    );
+    assert_eq!(said(&nobody.group), [("owner_account", None)]);
+    assert!(nobody.members.keys().eq(["a"]));
+    let live = json!({ "Type": "avchatroom", "OldOwner_Account": "a", "NewOwner_Account": "b" });
     let live = event(RosterCommand::AfterChangeGroupOwner, live);
     assert!(!live.group.is_empty() && live.members.is_empty());
 }
@@ -203,13 +214,117 @@ fn what_speaks_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
                 | RosterCommand::AfterMemberExit
                 | RosterCommand::AfterMemberFieldChanged
         );
-        let live = parse(command, json!({ "Type": "AVChatRoom", "Member_Account": "a" })).unwrap();
-        assert_eq!(live.is_none(), is_of_members, "{command:?}");
+        for live in ["AVChatRoom", "AVCHATROOM", "AvChatroom"] {
+            let live = parse(command, json!({ "Type": live, "Member_Account": "a" })).unwrap();
+            assert_eq!(live.is_none(), is_of_members, "{command:?}");
+        }
     }
-    let live = json!({ "Type": "AVChatRoom", "MemberList": [{ "Member_Account": "a" }] });
+    let live = json!({ "Type": "avChatRoom", "MemberList": [{ "Member_Account": "a" }] });
     let live = event(RosterCommand::AfterCreateGroup, live);
     assert!(live.members.is_empty());
+    assert_eq!(live.group.value(fact::TYPE), Some("avChatRoom"));
     assert_eq!(live.group.details.unwrap()["initial_member_count"], number(0));
+}
+
+#[test]
+fn the_placeholder_is_never_a_member_and_still_says_things() {
+    let nobody = json!([{ "Member_Account": "@TLS#NOT_FOUND", "x": 1 }, { "Member_Account": "a" }]);
+    for (command, list) in [
+        (RosterCommand::AfterCreateGroup, "MemberList"),
+        (RosterCommand::AfterNewMemberJoin, "NewMemberList"),
+        (RosterCommand::AfterMemberExit, "ExitMemberList"),
+    ] {
+        let event = event(command, json!({ list: nobody, "Operator_Account": "@TLS#NOT_FOUND" }));
+        assert!(event.members.keys().eq(["a"]));
+        let fact = event.members["a"].ended.clone().or(event.members["a"].began.clone());
+        assert_eq!(fact.unwrap().by.as_deref(), Some("@TLS#NOT_FOUND"));
+    }
+    let fields = json!({ "Member_Account": "@TLS#NOT_FOUND", "Role": "Admin" });
+    assert!(event(RosterCommand::AfterMemberFieldChanged, fields).is_empty());
+}
+
+#[test]
+fn custom_data_never_costs_an_event() {
+    let one = json!({ "Key": "k", "Value": "v" });
+    for (data, is_custom, extra) in [
+        (json!(null), false, json!(null)),
+        (json!([]), false, json!(null)),
+        (json!({}), false, json!(null)),
+        (json!([one]), true, json!(null)),
+        (json!({ "k1": "v1" }), false, json!({ "k1": "v1" })),
+        (json!("x"), false, json!("x")),
+        (json!([one, { "Key": "n", "Value": 1 }, one]), true, json!([{ "Key": "n", "Value": 1 }])),
+        (json!([{ "Value": "v" }, one]), true, json!([{ "Value": "v" }])),
+        (
+            json!([{ "Key": 1, "Value": "v" }, 7, [one], null]),
+            false,
+            json!([{ "Key": 1, "Value": "v" }, 7, [one], null]),
+        ),
+        (
+            json!([{ "Key": "k" }, { "Key": "k", "Value": null }]),
+            false,
+            json!([{ "Key": "k" }, { "Key": "k", "Value": null }]),
+        ),
+    ] {
+        let fields = json!({ "UserDefinedDataList": data });
+        let created = event(RosterCommand::AfterCreateGroup, fields.clone());
+        let custom = if is_custom { vec![("user_defined.k", Some("v"))] } else { Vec::new() };
+        assert_eq!(said(&created.group), custom, "{fields}");
+        let mut expected = Attributes::new();
+        if !extra.is_null() {
+            let raw = serde_json::value::to_raw_value(&extra).unwrap();
+            extra::add(&mut expected, [("UserDefinedDataList".to_owned(), &*raw)].into_iter());
+        }
+        assert_eq!(created.group.details.unwrap().get("extra"), expected.get("extra"), "{fields}");
+        let changed = event(RosterCommand::AfterGroupInfoChanged, fields);
+        assert_eq!((said(&changed.group), &changed.group.details), (custom, &None));
+    }
+}
+
+#[test]
+fn broken_bytes_cost_an_event_in_an_id_alone() {
+    let read = |command: RosterCommand, fields: Value| {
+        let text = body(command, fields).to_string();
+        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect();
+        Event::parse(command, &bytes, &origin()).map_err(|error| error.to_string())
+    };
+    use RosterCommand::*;
+    let account = json!([{ "Member_Account": "a" }, { "Member_Account": "?" }]);
+    for (command, fields, field) in [
+        (AfterCreateGroup, json!({ "GroupId": "g?" }), "GroupId"),
+        (AfterCreateGroup, json!({ "Operator_Account": "?" }), "Operator_Account"),
+        (AfterCreateGroup, json!({ "Owner_Account": "?" }), "Owner_Account"),
+        (AfterCreateGroup, json!({ "MemberList": account }), "MemberList[1].Member_Account"),
+        (AfterNewMemberJoin, json!({ "NewMemberList": account }), "NewMemberList[1].Member_Account"),
+        (AfterMemberExit, json!({ "ExitMemberList": account }), "ExitMemberList[1].Member_Account"),
+        (AfterChangeGroupOwner, json!({ "NewOwner_Account": "?" }), "NewOwner_Account"),
+        (AfterMemberFieldChanged, json!({ "Modified_Account": "?" }), "Modified_Account"),
+    ] {
+        let error = read(command, fields).unwrap_err();
+        assert_eq!(error, format!("{field}: expected a string of UTF-8"));
+    }
+    let fields = json!({
+        "GroupId": "\u{fffd}", "Name": "?", "Type": "?", "UserDefinedDataList": [{ "Key": "?", "Value": "?\u{1}?" }],
+        "MemberList": [{ "Member_Account": "\u{fffd}", "?": "?" }], "Unknown": ["?"],
+    });
+    let event = read(AfterCreateGroup, fields).unwrap().unwrap();
+    assert_eq!(event.key.group_id, "\u{fffd}");
+    assert!(event.members.keys().eq(["\u{fffd}"]));
+    let broken = Some("\u{fffd}");
+    let custom = ("user_defined.\u{fffd}", Some("\u{fffd}\u{1}\u{fffd}"));
+    assert_eq!(said(&event.group), [("name", broken), ("type", broken), custom]);
+    let extra = event.group.details.unwrap()["extra"].clone();
+    assert_eq!(extra.as_m().unwrap()["Unknown"], AttributeValue::L(vec![text("\u{fffd}")]));
+}
+
+#[test]
+fn forty_thousand_members_are_read_at_once() {
+    let list: Vec<Value> =
+        (0..40_000).map(|n| json!({ "Member_Account": format!("account-{n:028}") })).collect();
+    let created = event(RosterCommand::AfterCreateGroup, json!({ "MemberList": list }));
+    assert_eq!(created.members.len(), 40_000);
+    let shared = created.members.values().next().map(Arc::strong_count);
+    assert_eq!(shared, Some(40_000), "members of one event share their facts");
 }
 
 #[test]
@@ -241,19 +356,14 @@ fn a_body_that_is_really_wrong_is_refused_with_the_fields_name() {
         (AfterCreateGroup, json!({ "Operator_Account": 1 }), "Operator_Account: expected a string"),
         (AfterCreateGroup, json!({ "Type": [] }), "Type: expected a string"),
         (AfterCreateGroup, json!({ "Name": 5 }), "Name: expected a string"),
-        (AfterCreateGroup, json!({ "MemberList": {} }), "MemberList: expected an array of objects"),
+        (AfterCreateGroup, json!({ "MemberList": { "a": 1 } }), "MemberList: expected an array of objects"),
+        (AfterCreateGroup, json!({ "MemberList": "[]" }), "MemberList: expected an array of objects"),
         (AfterCreateGroup, json!({ "MemberList": ["m"] }), "MemberList[0]: expected an object"),
         (AfterCreateGroup, list("MemberList"), "MemberList[1].Member_Account: expected a string"),
         (
             AfterCreateGroup,
             json!({ "MemberList": [{ "Member_Account": long }] }),
             "MemberList[0].Member_Account:",
-        ),
-        (AfterCreateGroup, json!({ "UserDefinedDataList": "x" }), "UserDefinedDataList: expected an array"),
-        (
-            AfterCreateGroup,
-            json!({ "UserDefinedDataList": [{ "Value": "v" }] }),
-            "UserDefinedDataList[0].Key:",
         ),
         (AfterCreateGroup, json!({ "CallbackCommand": null }), "CallbackCommand: expected a string"),
         (AfterCreateGroup, json!({ "CallbackCommand": "x" }), "CallbackCommand: expected the same command"),
@@ -265,15 +375,15 @@ fn a_body_that_is_really_wrong_is_refused_with_the_fields_name() {
         (AfterMemberFieldChanged, json!({}), "Member_Account: expected a string that is not empty"),
         (AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": 1 }), "Role: expected a string"),
         (AfterGroupDestroyed, json!({ "TopicId": 1 }), "TopicId: expected a string"),
-        (AfterGroupDestroyed, json!({ "EventTime": -1 }), "EventTime: expected milliseconds"),
-        (AfterGroupDestroyed, json!({ "EventTime": 1.5 }), "EventTime: expected milliseconds"),
-        (AfterGroupDestroyed, json!({ "EventTime": "" }), "EventTime: expected milliseconds"),
-        (AfterGroupDestroyed, json!({ "EventTime": "+5" }), "EventTime: expected milliseconds"),
-        (AfterGroupDestroyed, json!({ "EventTime": [] }), "EventTime: expected milliseconds"),
+        (AfterGroupDestroyed, json!({ "EventTime": -1 }), "EventTime: expected a whole number"),
+        (AfterGroupDestroyed, json!({ "EventTime": 1.5 }), "EventTime: expected a whole number"),
+        (AfterGroupDestroyed, json!({ "EventTime": "" }), "EventTime: expected a whole number"),
+        (AfterGroupDestroyed, json!({ "EventTime": "+5" }), "EventTime: expected a whole number"),
+        (AfterGroupDestroyed, json!({ "EventTime": [] }), "EventTime: expected a whole number"),
         (
             AfterGroupDestroyed,
             json!({ "EventTime": "99999999999999999999" }),
-            "EventTime: expected milliseconds",
+            "EventTime: expected a whole number",
         ),
         (
             AfterGroupDestroyed,

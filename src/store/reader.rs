@@ -1,17 +1,18 @@
-//! A program that reads the table, by the readers' rule and the two access patterns of `docs/table.md`.
+//! A reader of the table: the readers' rules and the two access patterns of `docs/table.md`.
 
 use std::collections::HashMap;
 use std::error::Error;
 
-use super::{GROUP_SK, partition_key, text_of};
-use crate::event::{Attributes, GroupKey};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+
+use super::{GROUP_SK, item, merge, partition_key, scoped_key, text_of};
+use crate::event::{Attributes, GroupKey, text};
 
 /// The most keys in one batch.
 const BATCH_MAX_KEYS: usize = 100;
 
-/// A table, read by its own items' attributes alone.
+/// Reads groups as every program should that follows the table.
 #[derive(Debug, Clone)]
 pub struct Reader {
     client: Client,
@@ -41,7 +42,7 @@ impl Reader {
             .table_name(&self.table_name)
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(partition_key(key)));
+            .expression_attribute_values(":pk", text(partition_key(key)));
         // The group item first, then the members by their accounts.
         let mut items: Vec<Attributes> = query.into_paginator().items().send().try_collect().await?;
         if !items.first().is_some_and(Self::is_there) {
@@ -60,10 +61,7 @@ impl Reader {
             .table_name(&self.table_name)
             .index_name("by_account")
             .key_condition_expression("account_key = :account_key")
-            .expression_attribute_values(
-                ":account_key",
-                AttributeValue::S(format!("{sdk_app_id}#{account}")),
-            );
+            .expression_attribute_values(":account_key", text(scoped_key(sdk_app_id, account)));
         let entries: Vec<Attributes> = query.into_paginator().items().send().try_collect().await?;
         // By `pk`; an owner who is a member too has two entries.
         let mut keys: Vec<&str> = entries.iter().filter_map(|entry| text_of(entry, "pk")).collect();
@@ -83,11 +81,11 @@ impl Reader {
     }
 
     async fn group_items(&self, keys: &[&str]) -> Result<Vec<Attributes>, Box<dyn Error>> {
-        let text = |text: &str| AttributeValue::S(text.to_owned());
-        let key = |pk: &&str| HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(GROUP_SK))]);
-        let keys = KeysAndAttributes::builder().set_keys(Some(keys.iter().map(key).collect())).build()?;
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(keys.iter().map(|pk| item::key(pk, GROUP_SK)).collect()))
+            .build()?;
         let (mut pending, mut groups) = (HashMap::from([(self.table_name.clone(), keys)]), Vec::new());
-        // DynamoDB answers with what fits and names the rest.
+        // DynamoDB answers with as many items as fit, and names the rest.
         while !pending.is_empty() {
             let answer = self.client.batch_get_item().set_request_items(Some(pending)).send().await?;
             groups.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
@@ -96,18 +94,13 @@ impl Reader {
         Ok(groups)
     }
 
-    /// Whether a group is there, by its item.
-    pub fn is_there(group: &Attributes) -> bool {
-        text_of(group, "sk") == Some(GROUP_SK)
-            && group.contains_key("event_time")
-            && !group.contains_key("destroyed_at")
+    /// Whether an item is that of a group that is there.
+    pub fn is_there(item: &Attributes) -> bool {
+        text_of(item, "sk") == Some(GROUP_SK) && merge::is_there(&item::read(item))
     }
 
-    /// Whether an item, or an entry of the index, is a member's of a group.
+    /// Whether an item, or an entry of the index, is that of a member of a group that is there.
     pub fn is_member(item: &Attributes, group: &Attributes) -> bool {
-        let event_time = |item: &Attributes| item.get("event_time")?.as_n().ok()?.parse::<u64>().ok();
-        text_of(item, "sk") != Some(GROUP_SK)
-            && !item.contains_key("left_at")
-            && event_time(item).is_some_and(|time| Some(time) >= event_time(group))
+        text_of(item, "sk") != Some(GROUP_SK) && merge::is_member(&item::read(item), &item::read(group))
     }
 }

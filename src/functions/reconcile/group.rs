@@ -9,7 +9,7 @@ use super::difference::{Life, Unusable, as_of, of_group, of_members};
 use super::pass::{PARALLEL_GROUPS, Pass, State};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
-use crate::event::{AV_CHAT_ROOM, Event, Facts, GroupKey, fact};
+use crate::event::{Event, Facts, GroupKey, fact, is_av_chat_room};
 use crate::store::{Effect, Listed, Partition, StoreError};
 use crate::time::EventTime;
 
@@ -80,7 +80,7 @@ impl Pass<'_> {
     async fn compare(&self, group: Listed, info: &GroupInfo, as_of: EventTime) -> Result<(), ReconcileError> {
         let Listed { key, facts } = group;
         let life = Life::of(info, as_of, &facts)?;
-        let has_members = info.group_type() != AV_CHAT_ROOM;
+        let has_members = !is_av_chat_room(info.group_type());
         let is_turn = self.with(|state| state.place.is_turn_of(&key.group_id));
         let is_same = of_group(info, as_of, life, &facts).is_empty();
         if life == Life::Over || (is_same && !(has_members && is_turn)) {
