@@ -4,14 +4,17 @@
 
 pub mod bodies;
 pub mod chat;
+pub mod database;
 pub mod function;
 pub mod life;
 pub mod local;
 pub mod lost;
+pub mod meter;
 pub mod model;
 pub mod proxy;
 pub mod queue;
 pub mod receiver;
+pub mod redriver;
 pub mod runtime_api;
 pub mod samples;
 pub mod secrets;
