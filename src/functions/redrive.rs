@@ -171,14 +171,14 @@ impl Redrive {
 
     /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out.
     async fn sweep(&self, text: &str, deadline: Instant) -> Result<Outcome, RedriveError> {
+        if Instant::now() >= deadline {
+            return Err(RedriveError::Unswept);
+        }
         let message = serde_json::from_str(text).map_err(|_| RedriveError::Message)?;
         let Some(event) = self.event(&message)? else { return Ok(Outcome::Ignored) };
         // Boxed, as the compiler gives up on the layout of a future that is nested so deeply.
-        match Box::pin(self.store.sweep(&event, deadline)).await {
-            Ok(true) => Ok(Outcome::Duplicate),
-            Ok(false) => Err(RedriveError::Unswept(None)),
-            Err(error) => Err(RedriveError::Unswept(Some(error))),
-        }
+        let is_finished = Box::pin(self.store.sweep(&event, deadline)).await?;
+        if is_finished { Ok(Outcome::Duplicate) } else { Err(RedriveError::Unswept) }
     }
 
     /// Moves a message whose body can't be read to the dead-letter queue: no retry can mend it.
@@ -203,7 +203,7 @@ impl Finished {
         let (level, outcome) = match &self.result {
             Ok(Outcome::Rejected) => (Level::Warn, Outcome::Rejected),
             Ok(outcome) => (Level::Info, *outcome),
-            Err(RedriveError::Unswept(_)) => (Level::Info, Outcome::Queued),
+            Err(RedriveError::Unswept) => (Level::Info, Outcome::Queued),
             Err(_) => (Level::Warn, Outcome::Failed),
         };
         let error = self.result.as_ref().err().map(|error| error_chain(error)).or(self.record.error);
@@ -236,5 +236,5 @@ pub enum RedriveError {
     Bury(#[from] QueueError),
     /// The event is in the table; items of an ended life are left.
     #[error("the sweep is not finished")]
-    Unswept(#[source] Option<StoreError>),
+    Unswept,
 }
