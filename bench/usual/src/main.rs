@@ -2,8 +2,7 @@
 
 use std::time::SystemTime;
 
-use chat_groups::callback::{Token, Unsigned, Verifier};
-use chat_groups::log::{write};
+use chat_groups::callback::{Application, Token, Unsigned, Verifier};
 use chat_groups::queue::{Queue};
 use chat_groups::store::{Store};
 use chat_groups::webhook::{Downstream, Webhook};
@@ -19,10 +18,11 @@ async fn main() -> Result<(), Error> {
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), env("TABLE_NAME")?);
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), env("RETRY_QUEUE_URL")?);
     let behind = Downstream { retry_queue: Some(queue), ..Downstream::default() };
-    let webhook = &Webhook::new(env("SDK_APP_ID")?.parse()?, verifier, store, behind);
+    let application = Application { sdk_app_id: env("SDK_APP_ID")?.parse()?, keep_client_ip: false };
+    let webhook = &Webhook::new(application, verifier, store, behind);
     run(service_fn(async move |request: Request| {
         let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-        write(&record.to_line());
+        record.write();
         Ok::<_, Error>(response)
     }))
     .await

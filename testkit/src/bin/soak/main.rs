@@ -16,6 +16,7 @@ use std::time::Duration;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
+use chat_groups_testkit::lost;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
 use chat_groups_testkit::samples::{self, Signer};
@@ -102,7 +103,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     let mut wrong = unexpected(&delivered);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
-    redriver.drain(lost(&delivered.lines)).await?;
+    redriver.drain(lost::messages(&delivered.lines)?).await?;
     let groups = groups(&plan.bodies);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
@@ -159,7 +160,8 @@ async fn deliver(
 fn unexpected(delivered: &Delivered) -> Vec<String> {
     let mut wrong = Vec::new();
     let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
-    let (lost, answered_503) = (lost(&delivered.lines).len(), count(503));
+    let lost = delivered.lines.iter().filter(|line| line["outcome"] == "lost").count();
+    let answered_503 = count(503);
     if lost != answered_503 {
         wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
     }
@@ -167,16 +169,6 @@ fn unexpected(delivered: &Delivered) -> Vec<String> {
         wrong.push("an answer that is neither 200 nor 503".to_owned());
     }
     wrong
-}
-
-/// The messages of lost events, as they stand in the log.
-fn lost(lines: &[Value]) -> Vec<String> {
-    let lost = lines.iter().filter(|line| line["outcome"] == "lost");
-    lost.flat_map(|line| match &line["event"] {
-        Value::Array(messages) => messages.iter().map(ToString::to_string).collect(),
-        message => vec![message.to_string()],
-    })
-    .collect()
 }
 
 /// What was told of each group.
