@@ -11,8 +11,10 @@ ZIP_MAX_BYTES := 2500000
 ARCHITECTURE ?= arm64
 HOST_ARCHITECTURE := $(patsubst aarch64,arm64,$(shell uname -m))
 TARGET = $(patsubst arm64,aarch64,$(ARCHITECTURE))-unknown-linux-gnu
-# The functions as they are deployed, and a copy of the template beside them.
+# The functions as they are deployed, and copies of the templates beside them.
 LAMBDA_DIR = $(TARGET_DIR)/lambda/$(ARCHITECTURE)
+# The same, to be deployed elsewhere.
+PACKAGE_DIR = $(TARGET_DIR)/package/$(ARCHITECTURE)
 
 # cargo-lambda, zig, sam and boto3, from the local environment.
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/aws/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -24,8 +26,8 @@ BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --loc
 TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run console screenshots test soak check check-size events bench build deploy outputs verify put-back \
-	reconcile reconcile-load e2e
+.PHONY: help run console screenshots test soak check check-size events bench build package deploy rollback \
+	remove-failed outputs verify put-back reconcile reconcile-load e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -60,15 +62,26 @@ build: $(TOOLS)/aws/installed ## Builds the functions for Lambda; ARCHITECTURE=x
 	rustup target add $(TARGET)
 	$(WITH_TOOLS) cargo lambda build --release --locked --bins --target $(TARGET) --lambda-dir $(LAMBDA_DIR)
 	sed 's/CodeUri: . # make build: /CodeUri: /' template.yaml > $(LAMBDA_DIR)/template.yaml
+	cp monitoring.yaml $(LAMBDA_DIR)
 
-check-size: ## Checks the zipped size of the webhook that `make build` made; ARCHITECTURE=x86_64 instead of arm64
-	@python3 -m zipfile -c $(LAMBDA_DIR).zip $(LAMBDA_DIR)/webhook/bootstrap
-	@size=$$(wc -c < $(LAMBDA_DIR).zip) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
+package: build ## Builds a folder of zips and templates that deploys without Rust; ARCHITECTURE=x86_64 instead of arm64
+	tools/package $(LAMBDA_DIR) $(PACKAGE_DIR) $(ARCHITECTURE)
+
+# The zipped size of the webhook that `make package` made.
+check-size:
+	@size=$$(cat $(PACKAGE_DIR)/webhook-*.zip | wc -c) && echo "webhook, $(ARCHITECTURE): $$size bytes zipped" && \
 		test "$$size" -gt 0 && test "$$size" -le $(ZIP_MAX_BYTES)
 
 # An ARCHITECTURE that nobody has set stays as deployed before.
 deploy: $(TOOLS)/aws/installed ## Builds and deploys to AWS; asks for the SdkAppid and the secret's name
 	@$(WITH_TOOLS) ARCHITECTURE=$(if $(filter-out file,$(origin ARCHITECTURE)),$(ARCHITECTURE)) tools/deploy
+
+rollback: $(TOOLS)/aws/installed ## Goes back to the code and settings that were deployed before, in seconds
+	@$(WITH_TOOLS) tools/rollback
+
+# `make deploy` names it when it finds such a stack.
+remove-failed: $(TOOLS)/aws/installed
+	@$(WITH_TOOLS) tools/remove-failed
 
 outputs: $(TOOLS)/aws/installed ## Prints the deployed stack's outputs as shell variables
 	@$(WITH_TOOLS) tools/outputs
@@ -87,8 +100,8 @@ reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts it
 	$(TESTKIT) reconcile-load
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
-	$(MAKE) build check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
-	$(MAKE) build check-size ARCHITECTURE=arm64
+	$(MAKE) package check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
+	$(MAKE) package check-size ARCHITECTURE=arm64
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 

@@ -1,55 +1,153 @@
-"""What CloudWatch does with an alarm of the template: enough of it to play minutes through it."""
+"""What CloudWatch does with the template's log lines, metrics and alarms: enough of it to play hours through them."""
 
 import re
+from collections import defaultdict
+from functools import cache
+
+from metric_filter import matches
+from template import of_type, target
 
 COMPARE = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
-    "GreaterThanThreshold": lambda value, threshold: value > threshold,
     "LessThanThreshold": lambda value, threshold: value < threshold,
 }
+OWN = {"Ref": "Application"}
 
 
-class Series(list):
-    """One value for each period, oldest first; None where there is none."""
+class World:
+    """The metrics of some hours, a number or None for each minute."""
 
-    def __add__(self, other):
-        return Series(a + b for a, b in zip(self, other, strict=True))
+    def __init__(self, monitoring, minutes):
+        self.minutes = minutes
+        self.values = defaultdict(lambda: [None] * minutes)
+        self.filters = of_type(monitoring, "AWS::Logs::MetricFilter").values()
 
-    def __sub__(self, other):
-        return Series(a - b for a, b in zip(self, other, strict=True))
+    def count(self, metric, minute, value=1):
+        self.values[metric][minute] = (self.values[metric][minute] or 0) + value
+
+    def answer(self, minute, status=200, times=1, **line):
+        """The gateway answers; with the function's log line, unless the function was not asked."""
+        self.count(("Count", "HttpApi"), minute, times)
+        if status >= 400:
+            self.count((f"{status // 100}xx", "HttpApi"), minute, times)
+        if line:
+            self.log("WebhookLog", minute, times, callback_command="Group.CallbackAfterNewMemberJoin", **line)
+
+    def log(self, log, minute, times=1, **line):
+        line = {"error_code": 0, "duration_ms": 1.0} | line
+        for properties in self.filters:
+            if target(properties["LogGroupName"]) != log:
+                continue
+            metric = properties["MetricTransformations"][0]
+            dimensions = [line.get(dimension["Value"][2:]) for dimension in metric.get("Dimensions", [])]
+            if match(properties["FilterPattern"], tuple(line.items())):
+                value = metric["MetricValue"]
+                amount = line[value[2:]] if value.startswith("$.") else float(value)
+                self.count((metric["MetricName"], *dimensions), minute, amount * times)
+            elif "DefaultValue" in metric:
+                self.count((metric["MetricName"],), minute, metric["DefaultValue"])
+
+    def over(self, query, minute, periods):
+        """A metric's value in each of the last periods, oldest first. What comes from the log comes a minute late."""
+        metric, length = query["Metric"], query["Period"] // 60
+        dimensions = [named(dimension["Value"]) for dimension in metric.get("Dimensions", [])]
+        values = self.values.get((metric["MetricName"], *dimensions))
+        if values is None:
+            return [None] * periods
+        end = minute if metric["Namespace"] == OWN else minute + 1
+        series = []
+        for period in range(periods - 1, -1, -1):
+            stop = minute + 1 - period * length
+            window = values[max(0, stop - length) : min(max(0, stop), end)]
+            present = [value for value in window if value is not None]
+            series.append({"Sum": sum, "Maximum": max}[query["Stat"]](present) if present else None)
+        return series
 
 
-def fill(series, value):
-    return Series(value if point is None else point for point in series)
+@cache
+def match(pattern, fields):
+    return matches(pattern, dict(fields))
 
 
-def maximum(several):
-    return Series(map(max, zip(*several, strict=True)))
+def named(value):
+    return value if isinstance(value, str) else target(value)
 
 
-def state(alarm, **series):
-    """The alarm's state after these periods; a metric goes by its Id in an expression, else by `value`.
+def resolved(value, parameters):
+    """A property that may refer to a parameter."""
+    if isinstance(value, dict) and "Fn::Sub" in value:
+        return re.sub(r"\$\{(\w+)\}", lambda name: str(parameters[name.group(1)]), value["Fn::Sub"])
+    return int(parameters[value["Ref"]]) if isinstance(value, dict) else value
 
-    A metric that is not given has no data.
-    """
-    periods = len(next(iter(series.values())))
-    if "Metrics" in alarm:
-        expression = next(metric["Expression"] for metric in alarm["Metrics"] if "Expression" in metric)
-        ids = [metric["Id"] for metric in alarm["Metrics"] if "MetricStat" in metric]
-        assert set(series) <= set(ids), f"the alarm knows {ids}"
-        values = {id: Series(series.get(id, [None] * periods)) for id in ids}
-        assert re.fullmatch(r"[\w(),+\-\[\] ]+", expression)
-        points = eval(expression, {"__builtins__": {}, "FILL": fill, "MAX": maximum}, values)
-    else:
-        points = series["value"]
-    points = points[-alarm["EvaluationPeriods"] :]
-    present = [point for point in points if point is not None]
-    needed = alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
-    if alarm["TreatMissingData"] == "missing":
+
+def points(alarm, world, minute, parameters):
+    """The alarm's expression in each of its periods; None where it has no value."""
+    periods = resolved(alarm["EvaluationPeriods"], parameters)
+    queries = {metric["Id"]: metric["MetricStat"] for metric in alarm["Metrics"] if "MetricStat" in metric}
+    series = {name: world.over(query, minute, periods) for name, query in queries.items()}
+    return [
+        value_of(alarm, {name: values[period] for name, values in series.items()}, parameters)
+        for period in range(periods)
+    ]
+
+
+def value_of(alarm, values, parameters):
+    functions = {
+        "FILL": lambda value, other: other if value is None else value,
+        "IF": lambda test, yes, no: yes if test else no,
+    }
+    value = None
+    for metric in alarm["Metrics"]:
+        if "Expression" in metric:
+            text = resolved(metric["Expression"], parameters).replace(" AND ", " and ").replace(" OR ", " or ")
+            try:
+                value = eval(compiled(text), {"__builtins__": {}} | functions, values)
+            except TypeError:
+                # One of the metrics has no data in this period.
+                value = None
+            values = values | {metric["Id"]: value}
+    return value
+
+
+@cache
+def compiled(text):
+    assert re.fullmatch(r"[\w(),+\-*>= ]+", text), text
+    return compile(text, "<expression>", "eval")
+
+
+def state(alarm, world, minute, parameters):
+    values = points(alarm, world, minute, parameters)
+    needed = resolved(alarm["DatapointsToAlarm"], parameters)
+    present = [value for value in values if value is not None]
+    treatment = alarm["TreatMissingData"]
+    if treatment == "missing":
         if not present:
             return "INSUFFICIENT_DATA"
         needed = min(needed, len(present))
-    else:
-        assert alarm["TreatMissingData"] == "notBreaching"
-    breaching = [point for point in present if COMPARE[alarm["ComparisonOperator"]](point, alarm["Threshold"])]
-    return "ALARM" if len(breaching) >= needed else "OK"
+    breaching = [value for value in present if COMPARE[alarm["ComparisonOperator"]](value, alarm["Threshold"])]
+    count = len(breaching) + (len(values) - len(present) if treatment == "breaching" else 0)
+    return "ALARM" if count >= needed else "OK"
+
+
+def mails(monitoring, world, **parameters):
+    """The minutes at which each alarm mails, by the alarm's name: a change of state that has an action."""
+    defaults = {name: parameter.get("Default") for name, parameter in monitoring["Parameters"].items()}
+    parameters = defaults | parameters
+    sent = defaultdict(list)
+    for name, alarm in of_type(monitoring, "AWS::CloudWatch::Alarm").items():
+        if monitoring["Resources"][name].get("Condition") == "HasQuietHours" and not parameters["QuietHours"]:
+            continue
+        actions = {"ALARM": alarm.get("AlarmActions"), "INSUFFICIENT_DATA": alarm.get("InsufficientDataActions")}
+        # Alarms over more than a day are evaluated once an hour.
+        lengths = [metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric]
+        hours = max(lengths) * resolved(alarm["EvaluationPeriods"], parameters) / 3600
+        last = "INSUFFICIENT_DATA"
+        # An operator who has nothing to compare with leaves QuietHours alone: the world began before it was set.
+        start = int(hours * 60) if alarm["TreatMissingData"] == "breaching" else 0
+        # Every fifth minute is enough of a long world.
+        for minute in range(start, world.minutes, 60 if hours > 24 else 5 if world.minutes > 240 else 1):
+            now = state(alarm, world, minute, parameters)
+            if now != last and actions.get(now):
+                sent[name.removesuffix("Alarm")].append(minute)
+            last = now
+    return dict(sent)

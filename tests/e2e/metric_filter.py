@@ -3,8 +3,15 @@
 import operator
 import re
 
-COMPARISON = re.compile(r'\$\.(\w+) (=|!=|>=|IS) ("[^"]*"|TRUE|FALSE|[\d.]+)')
-OPERATORS = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "IS": operator.is_}
+COMPARISON = re.compile(r'\$\.(\w+) (?:(=|!=|>=|<=|>|IS) ("[^"]*"|TRUE|FALSE|[\d.]+)|(NOT EXISTS))')
+OPERATORS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "IS": operator.is_,
+}
 
 
 def matches(pattern, line):
@@ -17,7 +24,9 @@ def matches(pattern, line):
 
 
 def compare(comparison, line):
-    field, sign, text = comparison.groups()
+    field, sign, text, absent = comparison.groups()
+    if absent:
+        return field not in line
     if line.get(field) is None:
         return False
     if text == '"*"':
@@ -27,3 +36,8 @@ def compare(comparison, line):
     if type(expected) is float and isinstance(line[field], (bool, str)):
         return False
     return OPERATORS[sign](line[field], expected)
+
+
+def fields(pattern):
+    """The fields that a pattern names."""
+    return {comparison.group(1) for comparison in COMPARISON.finditer(pattern)}

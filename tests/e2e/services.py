@@ -13,7 +13,7 @@ import boto3
 import requests
 from moto.server import ThreadedMotoServer
 
-from template import PROGRAM, of_type, target
+from template import PROGRAM, chosen, of_type, target
 
 # moto's server would report every request.
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -143,6 +143,7 @@ def environment(template, function, local_run, queues, **parameters):
     defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
     standing_in = defaults | standing_in | queues.urls | parameters
     variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
+    variables = {name: chosen(template, value, standing_in) for name, value in variables.items()}
     env = {
         name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
     }

@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that stand in for others: the receiver behind, and Chat's REST API."""
+"""HTTP servers on loopback that stand in for others: the downstream receiver, and Chat's REST API."""
 
 import json
 import threading

@@ -1,89 +1,254 @@
-"""When the alarms ring, and when they don't: periods played through the template's own expressions and thresholds."""
+"""When the alarms mail, and when they don't: hours of log lines and gateway answers played through monitoring.yaml."""
 
 import unittest
 
-from alarm import state
-from template import of_type, transformed
+from alarm import World, mails
+from template import monitoring
+
+HOUR, DAY = 60, 24 * 60
+WELL = {"outcome": "stored", "error_code": 0}
+
+
+def reconciled(**fields):
+    counts = "groups_added groups_changed groups_destroyed members_added members_removed members_changed skipped"
+    line = {"outcome": "reconciled", "finished": True, "dry_run": False, "named": False, "first_pass": False}
+    return line | dict.fromkeys(counts.split(), 0) | fields
 
 
 class Alarms(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.alarms = of_type(transformed(), "AWS::CloudWatch::Alarm")
+        cls.monitoring = monitoring()
 
-    def expect(self, expected, name, **series):
-        self.assertEqual(state(self.alarms[f"{name}Alarm"], **series), expected)
+    def world(self, hours=2, callbacks=10, reconciles=True, forward=None):
+        """So many callbacks a minute, all is well, and a pass ends every day."""
+        world = World(self.monitoring, hours * HOUR)
+        for minute in range(world.minutes):
+            if callbacks >= 1:
+                world.answer(minute, times=callbacks, **WELL, **({"forward": forward} if forward else {}))
+            elif minute % round(1 / callbacks) == 0:
+                world.answer(minute, **WELL)
+            if reconciles and minute % 15 == 0:
+                world.log("ReconcileLog", minute, **(reconciled() if minute % DAY == 30 else {"outcome": "waiting"}))
+        return world
 
-    def test_one_lost_or_unreadable_event_rings_at_once(self):
-        for name in ("Lost", "Unreadable", "DeadLetters", "ForwardDeadLetters", "ReconcileFailed"):
-            self.assertLessEqual(self.alarms[f"{name}Alarm"]["Period"], 60)
-            self.expect("ALARM", name, value=[None, 1])
-            self.expect("OK", name, value=[None, None])
+    def expect(self, world, *names, within=15, since=0, **parameters):
+        """Just these alarms mail, each once, within so many minutes."""
+        sent = mails(self.monitoring, world, **parameters)
+        self.assertEqual(set(sent), set(names), sent)
+        for name, minutes in sent.items():
+            self.assertEqual(len(minutes), 1, sent)
+            self.assertLessEqual(minutes[0] - since, within, sent)
 
-    def test_a_passer_by_and_make_verify_ring_nothing(self):
-        self.expect("OK", "Refused", value=[None, 2, None])
-        self.expect("OK", "Refused", value=[None, 40, None])
-        self.expect("OK", "Refused", value=[1, 2, 1])
+    def test_all_is_silent_when_all_is_well_at_low_traffic_and_at_high(self):
+        self.expect(self.world(hours=50, callbacks=1 / 180), QuietHours=6)
+        self.expect(self.world(callbacks=60_000, forward="ok"), QuietHours=6)
 
-    def test_a_wrong_token_rings_within_minutes(self):
-        self.expect("ALARM", "Refused", value=[None, 5, 8])
-        self.assertLessEqual(self.alarms["RefusedAlarm"]["Period"] * 2, 600)
+    def test_a_little_trouble_at_high_traffic_is_silent(self):
+        world = self.world(callbacks=60_000, forward="ok")
+        for minute in range(world.minutes):
+            world.answer(minute, 403, 5, outcome="rejected", error_code=120004)
+            world.answer(minute, 503, 5, outcome="undecided", error_code=120008, forward="failed")
+            world.answer(minute, times=20, outcome="stored", forward="queued")
+            world.log("RedriveLog", minute, 20, outcome="forwarded", forward="ok")
+        self.expect(world)
 
-    def test_the_functions_own_refusals_are_not_turned_away(self):
-        self.expect("OK", "TurnedAway", errors=[500] * 5, refused=[500] * 5)
-        self.expect("OK", "TurnedAway", errors=[9] * 5)
-        self.expect("OK", "TurnedAway", errors=[None] * 5, refused=[None] * 5)
+    def test_passers_by_and_two_checks_of_the_deployment_are_silent(self):
+        world = self.world(callbacks=1 / 180)
+        world.answer(20, 404, 200)
+        world.answer(20, 405, 3, outcome="rejected", error_code=120005)
+        for minute in (40, 70):
+            world.answer(minute, times=12, **WELL)
+            world.answer(minute, 403, 4, outcome="rejected", error_code=120004)
+        self.expect(world)
 
-    def test_a_throttle_that_lasts_rings_also_without_any_log(self):
-        self.expect("ALARM", "TurnedAway", errors=[None, None, 50, 80, 90])
-        self.expect("OK", "TurnedAway", errors=[None, None, None, None, 90])
+    def test_a_warmer_is_no_callback(self):
+        world = World(self.monitoring, 12 * HOUR)
+        for minute in range(world.minutes):
+            world.log("WebhookLog", minute, outcome="ignored", level="WARN")
+            if minute % 15 == 0:
+                world.log("ReconcileLog", minute, outcome="waiting")
+        world.answer(0, **WELL)
+        self.expect(world, "Quiet", QuietHours=6, within=7 * HOUR)
 
-    def test_a_receiver_that_gives_no_decisions_rings_its_own_alarm_only(self):
-        self.expect("OK", "ServerErrors", errors=[30] * 3, undecided=[30] * 3)
-        self.expect("OK", "ServerErrors", errors=[3, 3, 3], undecided=[3, 3, None])
-        self.expect("ALARM", "Undecided", value=[None, 30, 30, 30, None])
-        self.expect("OK", "Undecided", value=[None, None, None, 1, None])
+    def test_one_lost_event_mails_once_however_many_parts_its_lines_have(self):
+        world = self.world()
+        world.answer(30, 503, outcome="lost", error_code=120007)
+        world.log("WebhookLog", 30, 40, outcome="lost_part")
+        self.expect(world, "Lost", since=30, within=2)
+        self.assertNotIn(("Callbacks", "lost_part"), world.values)
 
-    def test_a_function_that_does_not_start_rings(self):
-        self.expect("ALARM", "ServerErrors", errors=[None, 4, 5])
-        self.expect("ALARM", "WebhookErrors", value=[None, 1])
+    def test_an_outage_of_table_and_queue_mails_as_lost_only(self):
+        world = self.world(callbacks=1 / 180)
+        for minute in range(30, 90):
+            world.answer(minute, 503, 100, outcome="lost", error_code=120007)
+        self.expect(world, "Lost", since=30, within=2)
 
-    def test_redrive_that_keeps_failing_rings_long_before_the_dead_letters(self):
-        # One message is tried every three minutes.
-        self.expect("ALARM", "RedriveFailed", value=[None, 1, 2])
-        self.expect("OK", "RedriveFailed", value=[None, None, 1])
+    def test_a_dead_letter_of_either_queue_mails(self):
+        for queue in ("DeadLetterQueue", "ForwardDeadLetterQueue"):
+            world = self.world()
+            for minute in range(30, world.minutes):
+                world.count(("ApproximateNumberOfMessagesVisible", queue), minute)
+            self.expect(world, "DeadLetters", since=30, within=1)
 
-    def test_a_queue_that_nobody_reads_rings(self):
-        self.expect("ALARM", "Unread", forward=[700])
-        self.expect("OK", "Unread", retry=[300], forward=[None])
+    def test_a_body_that_cannot_be_read_is_a_dead_letter_and_nothing_else(self):
+        world = self.world(callbacks=1 / 180)
+        for minute in range(30, world.minutes):
+            world.answer(minute, 400, outcome="rejected", error_code=120001)
+            world.count(("ApproximateNumberOfMessagesVisible", "DeadLetterQueue"), minute, minute)
+        self.expect(world, "DeadLetters", since=30)
 
-    def test_a_large_group_throttles_for_a_moment_and_rings_nothing(self):
-        self.expect("OK", "WriteThrottles", table=[None] * 7 + [900, 500, None])
-        self.expect("ALARM", "WriteThrottles", table=[None] * 4 + [5] * 6)
-        self.expect("ALARM", "WriteThrottles", index=[None] * 4 + [5] * 6)
+    def test_a_wrong_token_mails_at_any_traffic(self):
+        for interval, within in [(1, 10), (10, 15), (29, 31)]:
+            world = self.world(callbacks=1 / 180)
+            world.values.clear()
+            for minute in range(0, world.minutes, interval):
+                world.answer(minute, 403, outcome="rejected", error_code=120004)
+                world.log("ReconcileLog", minute, outcome="waiting")
+            self.expect(world, "Unanswered", within=within, QuietHours=1)
 
-    def test_a_receiver_behind_that_is_slow_for_minutes_rings(self):
-        self.expect("OK", "ForwardLate", value=[None] * 8 + [20, 20])
-        self.expect("ALARM", "ForwardLate", value=[None] * 5 + [20] * 5)
+    def test_a_wrong_path_mails_at_nine_requests_a_minute(self):
+        world = World(self.monitoring, 2 * HOUR)
+        for minute in range(world.minutes):
+            world.answer(minute, 404, 9)
+        self.expect(world, "Unanswered", within=10)
 
-    def test_a_call_of_reconcile_that_failed_rings_however_long_it_ran(self):
-        errors = self.alarms["ReconcileErrorsAlarm"]
-        function = of_type(transformed(), "AWS::Lambda::Function")["Reconcile"]
-        # Lambda stamps the error with the start of the call, which lies this far back when it is reported.
-        periods = -(-function["Timeout"] // errors["Period"])
-        self.expect("ALARM", "ReconcileErrors", value=[None, None, 1] + [None] * periods)
-        self.expect("ALARM", "ReconcileErrors", value=[None] * (periods + 2) + [1])
-        self.expect("ALARM", "ReconcileErrors", value=[1] + [0] * periods)
-        self.expect("OK", "ReconcileErrors", value=[1] + [0] * errors["EvaluationPeriods"])
+    def test_a_throttle_of_the_gateway_mails_though_most_callbacks_pass(self):
+        world = self.world(callbacks=60_000)
+        for minute in range(30, world.minutes):
+            world.answer(minute, 429, 300)
+        self.expect(world, "Unanswered", since=30, within=10)
 
-    def test_a_day_without_a_finished_pass_rings_and_the_time_before_the_first_does_not(self):
-        unfinished = self.alarms["ReconcileUnfinishedAlarm"]
-        self.assertEqual(unfinished["Period"], 3600)
-        self.expect("OK", "ReconcileUnfinished", value=[None] * 20 + [1] + [None] * 23)
-        # No pass at all: the alarm lost its data, and that is told too.
-        self.expect("INSUFFICIENT_DATA", "ReconcileUnfinished", value=[1] + [None] * 25)
-        self.assertEqual(unfinished["InsufficientDataActions"], unfinished["AlarmActions"])
-        # Passes that run without reaching the end.
-        self.expect("ALARM", "ReconcileUnfinished", value=[1] + [0] * 25)
-        self.expect("ALARM", "ReconcileUnfinished", value=[None] * 24 + [0] + [None] * 3)
-        self.expect("OK", "ReconcileUnfinished", value=[0] * 24 + [1] + [0] * 3)
+    def test_a_function_that_does_not_start_or_is_throttled_mails_once(self):
+        for metric in ("Errors", "Throttles"):
+            world = self.world(callbacks=1 / 180)
+            world.values.pop(("Accepted",))
+            for minute in range(30, world.minutes, 3):
+                world.answer(minute, 500)
+                world.count((metric, "Webhook"), minute)
+            self.expect(world, "Functions", since=30, within=1, QuietHours=1)
+
+    def test_redrive_or_publish_that_crashes_mails_once(self):
+        for function in ("Redrive", "Publish"):
+            world = self.world()
+            for minute in range(30, world.minutes, 3):
+                world.count(("Errors", function), minute)
+                world.count(("IteratorAge", "Publish"), minute, (minute - 30) * 60_000)
+                world.count(("ApproximateAgeOfOldestMessage", "RetryQueue"), minute, 540)
+            if function == "Redrive":
+                world.values.pop(("IteratorAge", "Publish"))
+            self.expect(world, "Functions", since=30, within=1)
+
+    def test_a_receiver_behind_that_is_down_mails_once_for_decisions_and_late_callbacks(self):
+        for decisions in (True, False):
+            world = self.world(callbacks=60, forward="ok")
+            for minute in range(30, world.minutes):
+                world.values[("Forwards", "ok")][minute] = None
+                world.answer(minute, times=60, outcome="stored", forward="queued")
+                if decisions:
+                    world.answer(minute, 503, 60, outcome="undecided", error_code=120008, forward="failed")
+                world.log("RedriveLog", minute, 30, outcome="failed", forward="failed")
+                world.count(("ApproximateAgeOfOldestMessage", "ForwardQueue"), minute, (minute - 30) * 60)
+            self.expect(world, "Downstream", since=30, within=10)
+
+    def test_a_few_decisions_that_are_never_given_mail(self):
+        world = self.world(callbacks=1 / 180)
+        for minute in range(0, world.minutes, 3):
+            world.answer(minute, 503, outcome="undecided", error_code=120008, forward="failed")
+        self.expect(world, "Downstream", within=10)
+
+    def test_one_decision_that_is_not_given_is_silent(self):
+        world = self.world(callbacks=1 / 180)
+        world.answer(30, 503, outcome="undecided", error_code=120008, forward="failed")
+        self.expect(world)
+
+    def test_a_table_that_refuses_mails_long_before_the_dead_letters(self):
+        world = self.world()
+        world.log("RedriveLog", 10, outcome="failed")
+        for minute in range(30, world.minutes, 3):
+            world.log("RedriveLog", minute, outcome="failed")
+        self.expect(world, "Late", since=30, within=10)
+
+    def test_a_retry_queue_that_nobody_reads_mails(self):
+        world = self.world()
+        for minute in range(30, world.minutes):
+            world.count(("ApproximateAgeOfOldestMessage", "RetryQueue"), minute, (minute - 30) * 60)
+        self.expect(world, "Late", since=30, within=20)
+
+    def test_an_unfinished_sweep_is_silent(self):
+        world = self.world()
+        for minute in range(30, world.minutes):
+            world.log("RedriveLog", minute, 10, outcome="queued")
+        self.expect(world)
+
+    def test_a_bus_that_takes_no_changes_mails_once(self):
+        world = self.world()
+        for minute in range(30, world.minutes):
+            world.log("PublishLog", minute, outcome="failed")
+            world.count(("IteratorAge", "Publish"), minute, (minute - 30) * 60_000)
+        self.expect(world, "Late", since=30, within=10)
+
+    def test_a_stream_that_nobody_reads_mails(self):
+        world = self.world()
+        for minute in range(30, world.minutes):
+            world.count(("IteratorAge", "Publish"), minute, (minute - 30) * 60_000)
+        self.expect(world, "Late", since=30, within=25)
+
+    def test_a_throttled_table_mails_once_and_a_large_group_not_at_all(self):
+        for minutes, rung in [(3, ()), (60, ("Throttled",))]:
+            world = self.world()
+            for minute in range(30, 30 + minutes):
+                world.count(("WriteThrottleEvents", "Table", "by_account"), minute, 500)
+                world.log("RedriveLog", minute, 10, outcome="failed")
+            self.expect(world, *rung, since=30, within=10)
+
+    def test_no_callback_for_some_hours_mails_if_the_operator_wants_it(self):
+        for hours, rung in [(6, ("Quiet",)), (0, ())]:
+            world = self.world(hours=24, callbacks=1 / 30)
+            for minute in range(8 * HOUR, world.minutes):
+                world.values[("Accepted",)][minute] = None
+            self.expect(world, *rung, since=8 * HOUR, within=6 * HOUR, QuietHours=hours)
+
+    def test_reconcile_that_fails_again_and_again_mails_once(self):
+        world = self.world(hours=48)
+        finished = world.values[("Finished",)]
+        finished[10 * HOUR :] = [value and 0 for value in finished[10 * HOUR :]]
+        for minute in range(10 * HOUR, world.minutes, 15):
+            world.log("ReconcileLog", minute, outcome="failed")
+            world.count(("Errors", "Reconcile"), minute)
+        self.expect(world, "Reconcile", since=10 * HOUR, within=2)
+
+    def test_a_call_that_crashed_mails_though_lambda_dates_it_to_its_start(self):
+        world = self.world(hours=4)
+        world.count(("Errors", "Reconcile"), 100)
+        self.expect(world, "Reconcile", since=100, within=15)
+
+    def test_calls_that_are_not_due_or_meet_another_pass_are_silent(self):
+        self.expect(self.world(hours=50))
+
+    def test_reconcile_that_is_not_called_mails(self):
+        world = self.world(hours=12)
+        for metric in (("ReconcileFailed",), ("Finished",)):
+            world.values[metric][5 * HOUR :] = [None] * 7 * HOUR
+        self.expect(world, "Reconcile", since=5 * HOUR, within=61)
+
+    def test_passes_that_never_end_or_skip_many_groups_mail_after_a_day(self):
+        for line in (reconciled(finished=False), reconciled(skipped=21)):
+            world = World(self.monitoring, 48 * HOUR)
+            for minute in range(0, world.minutes, 15):
+                world.log("ReconcileLog", minute, **line)
+            self.expect(world, "ReconcileUnfinished", within=26 * HOUR)
+
+    def test_a_first_pass_of_many_hours_is_silent(self):
+        world = World(self.monitoring, 40 * HOUR)
+        for minute in range(0, world.minutes, 15):
+            first = reconciled(finished=minute == 14 * HOUR, groups_added=15_000, members_added=75_000, first_pass=True)
+            world.log("ReconcileLog", minute, **(first if minute <= 14 * HOUR else {"outcome": "waiting"}))
+        self.expect(world)
+
+    def test_drift_mails_from_the_threshold_on(self):
+        for threshold, rung in [(100, ("Reconcile",)), (101, ())]:
+            world = self.world(hours=4)
+            world.log("ReconcileLog", 90, **reconciled(groups_added=20, members_added=70, members_changed=10))
+            world.log("ReconcileLog", 90, **reconciled(dry_run=True, groups_added=500))
+            self.expect(world, *rung, since=90, within=2, DriftThreshold=threshold)
