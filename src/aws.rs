@@ -100,8 +100,7 @@ impl Aws {
             .region(Region::new(region))
             .http_client(http_client_fn(move |_, _| connector.clone()))
             .timeout_config(timeouts)
-            // The SDK's retries end after an outage: their quota is shared by the whole process, and only successes
-            // refill it.
+            // `retry_until` repeats attempts until a deadline, and knows the last error.
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(endpoint.map(str::to_owned));

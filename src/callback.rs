@@ -10,7 +10,7 @@ mod signature;
 
 use std::time::SystemTime;
 
-pub use answer::{fail, hand_through, ok};
+pub use answer::{fail, ok, relayed};
 pub use body::Body;
 pub use fields::{BodyError, Entries, Fields, JsonName, string};
 pub(crate) use query::Origin;

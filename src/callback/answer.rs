@@ -27,8 +27,8 @@ pub fn fail((status, error_code): (StatusCode, u32), error_info: &str) -> Respon
     response
 }
 
-/// The answer of the downstream receiver, which is JSON.
-pub fn hand_through(json: String) -> Response<Body> {
+/// The relayed answer of the downstream receiver, which is JSON.
+pub fn relayed(json: String) -> Response<Body> {
     response(StatusCode::OK, json)
 }
 

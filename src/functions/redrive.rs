@@ -4,16 +4,17 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, Timeouts};
-use crate::callback::{Application, BodyError, Callback, Command, ParameterError, Query, Sender, Token};
+use crate::callback::{Application, BodyError, Callback, Command, ParameterError, Query, Token};
 use crate::config::RedriveSettings;
 use crate::event::Event;
 use crate::forward::{ForwardError, Forwarder, late_query};
 use crate::log::{Forwarded, Level, Outcome, Record, error_chain};
 use crate::queue::{Message, Pending, Queue, QueueError};
-use crate::store::{Store, StoreError};
+use crate::store::{Applied, Effect, Store, StoreError};
 
 /// Nobody waits for an answer here.
 const AWS_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
@@ -24,8 +25,8 @@ const FORWARD_BUDGET: Duration = Duration::from_secs(5);
 /// For a connection to it.
 const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The number of messages under way at once. The function has memory for so many events of the largest size.
-const MAX_PARALLEL: usize = 4;
+/// The number of messages under way at once. One with a compressed body is alone: as an event, the largest takes over 100 MB.
+const MAX_PARALLEL: u32 = 4;
 
 /// Finishes queued callbacks.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Redrive {
     /// Signs what is delivered late.
     token: Option<Token>,
     dead_letter_queue: Option<Queue>,
+    /// For the events of a batch.
+    memory: Semaphore,
 }
 
 /// The end of one message.
@@ -45,8 +48,8 @@ pub struct Finished {
     pub result: Result<Outcome, RedriveError>,
     /// The log line.
     pub record: Record,
-    /// The event that ended a life of its group, as long as items of that are left.
-    unswept: Option<Event>,
+    /// Whether items of an ended life are left.
+    has_leftovers: bool,
 }
 
 impl Redrive {
@@ -61,6 +64,7 @@ impl Redrive {
             forwarder: settings.forward_url.map(forwarder),
             token: settings.token,
             dead_letter_queue: settings.dead_letter_queue_url.map(queue),
+            memory: Semaphore::new(MAX_PARALLEL as usize),
         }
     }
 
@@ -74,48 +78,59 @@ impl Redrive {
         mut report: impl FnMut(usize, Finished),
     ) {
         let start = Instant::now();
-        let work = batch.iter().enumerate().map(|(index, message)| async move {
+        let work = batch.iter().enumerate().map(|(index, text)| async move {
             let begun = start.elapsed();
-            (index, begun, self.process(message, now + begun, deadline).await)
+            (index, begun, self.process(text, now + begun, deadline).await)
         });
-        let mut ended = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(MAX_PARALLEL);
+        let mut ended = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(MAX_PARALLEL as usize);
         let mut unswept = Vec::new();
         while let Some((index, begun, finished)) = ended.next().await {
-            match finished.unswept {
-                Some(_) => unswept.push((index, begun, finished)),
-                None => report(index, finished.timed(start.elapsed() - begun, now + start.elapsed())),
+            if finished.has_leftovers {
+                unswept.push((index, begun, finished));
+            } else {
+                report(index, finished.timed(start.elapsed() - begun, now + start.elapsed()));
             }
         }
         for (index, begun, finished) in unswept {
-            let finished = self.sweep(finished, deadline).await;
+            // Read once more, as the memory is not enough for all events of a batch.
+            let swept = self.sweep(&batch[index], deadline).await;
+            let finished = Finished { result: swept.and(finished.result), ..finished };
             report(index, finished.timed(start.elapsed() - begun, now + start.elapsed()));
         }
     }
 
     /// Does everything but the sweep.
-    async fn process(&self, message: &str, now: SystemTime, deadline: Instant) -> Finished {
-        let Ok(message) = serde_json::from_str::<Message>(message) else {
+    async fn process(&self, text: &str, now: SystemTime, deadline: Instant) -> Finished {
+        let Ok(message) = serde_json::from_str::<Message>(text) else {
             return Finished::new(Err(RedriveError::Message), Record::default());
         };
-        let query = Query::parse(&message.query);
-        let record = Record::new(&query);
-        let Some(body) = message.bytes() else {
-            return Finished::new(Err(RedriveError::Message), record);
-        };
-        let (received_at, sender) = (message.received_at, message.sender());
-        let callback = Callback { query: &query, body: &body, received_at, sender };
+        // One of them is as large as it likes, or several are small.
+        let share = if message.body_zlib.is_some() { MAX_PARALLEL } else { 1 };
+        let _memory = self.memory.acquire_many(share).await;
+        let record = Record::new(&Query::parse(&message.query));
+        if Instant::now() >= deadline {
+            return Finished::new(Err(RedriveError::OutOfTime), record);
+        }
         if message.pending == Pending::Forward {
-            let result = self.forward(&callback, now, deadline).await;
+            let result = self.forward(&message, now, deadline).await;
             let forward = Some(if result.is_ok() { Forwarded::Ok } else { Forwarded::Failed });
             return Finished::new(result, Record { forward, ..record });
         }
-        match self.read(&callback) {
+        match self.event(&message) {
             Ok(Some(event)) if !event.is_empty() => {
-                let record = record.about(Some(&event));
-                self.store(event, message.pending, record, deadline).await
+                let finished = match message.pending {
+                    Pending::Sweep => Ok(Applied { effect: Effect::Duplicate, has_leftovers: true }),
+                    _ => self.store.apply(&event, deadline).await,
+                };
+                let has_leftovers = finished.as_ref().is_ok_and(|applied| applied.has_leftovers);
+                let result = finished.map(|applied| applied.effect.into()).map_err(RedriveError::from);
+                Finished { result, record: record.about(Some(&event)), has_leftovers }
             }
             Ok(event) => Finished::new(Ok(Outcome::Ignored), record.about(event.as_ref())),
-            Err(RedriveError::Body(error)) => self.bury(error, &message, record, deadline).await,
+            Err(RedriveError::Body(error)) => {
+                let record = Record { error: Some(error.to_string()), ..record };
+                Finished::new(self.bury(error, &message, deadline).await, record)
+            }
             Err(error) => Finished::new(Err(error), record),
         }
     }
@@ -123,25 +138,30 @@ impl Redrive {
     /// Forwards a callback, late and signed anew.
     async fn forward(
         &self,
-        callback: &Callback<'_>,
+        message: &Message,
         now: SystemTime,
         deadline: Instant,
     ) -> Result<Outcome, RedriveError> {
-        self.check(callback.query)?;
+        let query = Query::parse(&message.query);
+        self.check(&query)?;
+        let body = message.bytes().ok_or(RedriveError::Message)?;
         let forwarder = self.forwarder.as_ref().ok_or(RedriveError::NoReceiver)?;
-        let token = self.token.as_ref().filter(|_| callback.sender == Sender::Genuine);
+        let token = self.token.as_ref().filter(|_| !message.unsigned);
         let deadline = deadline.min(Instant::now() + FORWARD_BUDGET);
-        forwarder.post(&late_query(callback.query, token, now), callback.body, deadline).await?;
+        forwarder.post(&late_query(&query, token, now), &body, deadline).await?;
         Ok(Outcome::Forwarded)
     }
 
     /// Reads the event again. Its sender was checked before it was queued.
-    fn read(&self, callback: &Callback<'_>) -> Result<Option<Event>, RedriveError> {
-        self.check(callback.query)?;
-        let Command::Roster(command) = callback.query.command()? else {
+    fn event(&self, message: &Message) -> Result<Option<Event>, RedriveError> {
+        let query = Query::parse(&message.query);
+        self.check(&query)?;
+        let Command::Roster(command) = query.command()? else {
             return Err(RedriveError::NotOurs);
         };
-        Ok(callback.event(command, &self.application)?)
+        let body = &message.bytes().ok_or(RedriveError::Message)?;
+        let (received_at, sender) = (message.received_at, message.sender());
+        Ok(Callback { query: &query, body, received_at, sender }.event(command, &self.application)?)
     }
 
     fn check(&self, query: &Query<'_>) -> Result<(), RedriveError> {
@@ -149,55 +169,41 @@ impl Redrive {
         if is_ours { Ok(()) } else { Err(RedriveError::NotOurs) }
     }
 
-    /// Writes an event that is not in the table yet.
-    async fn store(&self, event: Event, pending: Pending, record: Record, deadline: Instant) -> Finished {
-        if pending == Pending::Sweep {
-            return Finished { unswept: Some(event), ..Finished::new(Ok(Outcome::Duplicate), record) };
+    /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out.
+    async fn sweep(&self, text: &str, deadline: Instant) -> Result<Outcome, RedriveError> {
+        if Instant::now() >= deadline {
+            return Err(RedriveError::Unswept);
         }
-        match self.store.apply(&event, deadline).await {
-            Ok(applied) => {
-                let unswept = applied.has_leftovers.then_some(event);
-                Finished { unswept, ..Finished::new(Ok(applied.effect.into()), record) }
-            }
-            Err(error) => Finished::new(Err(error.into()), record),
-        }
-    }
-
-    /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out: the message comes again.
-    async fn sweep(&self, mut finished: Finished, deadline: Instant) -> Finished {
-        let Some(event) = finished.unswept.take() else { return finished };
+        let message = serde_json::from_str(text).map_err(|_| RedriveError::Message)?;
+        let Some(event) = self.event(&message)? else { return Ok(Outcome::Ignored) };
         // Boxed, as the compiler gives up on the layout of a future that is nested so deeply.
-        match Box::pin(self.store.sweep(&event, deadline)).await {
-            Ok(true) => {}
-            Ok(false) => finished.result = Err(RedriveError::Unswept(None)),
-            Err(error) => finished.result = Err(RedriveError::Unswept(Some(error))),
-        }
-        finished
+        let is_finished = Box::pin(self.store.sweep(&event, deadline)).await?;
+        if is_finished { Ok(Outcome::Duplicate) } else { Err(RedriveError::Unswept) }
     }
 
     /// Moves a message whose body can't be read to the dead-letter queue: no retry can mend it.
-    async fn bury(&self, error: BodyError, message: &Message, record: Record, deadline: Instant) -> Finished {
-        let Some(queue) = &self.dead_letter_queue else {
-            return Finished::new(Err(error.into()), record);
-        };
-        let record = Record { error: Some(error.to_string()), ..record };
-        match queue.send(message, deadline).await {
-            Ok(()) => Finished::new(Ok(Outcome::Rejected), record),
-            Err(error) => Finished::new(Err(error.into()), record),
-        }
+    async fn bury(
+        &self,
+        error: BodyError,
+        message: &Message,
+        deadline: Instant,
+    ) -> Result<Outcome, RedriveError> {
+        let queue = self.dead_letter_queue.as_ref().ok_or(error)?;
+        queue.send(message, deadline).await?;
+        Ok(Outcome::Rejected)
     }
 }
 
 impl Finished {
     fn new(result: Result<Outcome, RedriveError>, record: Record) -> Self {
-        Self { result, record, unswept: None }
+        Self { result, record, has_leftovers: false }
     }
 
     fn timed(self, duration: Duration, now: SystemTime) -> Self {
         let (level, outcome) = match &self.result {
             Ok(Outcome::Rejected) => (Level::Warn, Outcome::Rejected),
             Ok(outcome) => (Level::Info, *outcome),
-            Err(RedriveError::Unswept(_)) => (Level::Info, Outcome::Queued),
+            Err(RedriveError::Unswept) => (Level::Info, Outcome::Queued),
             Err(_) => (Level::Warn, Outcome::Failed),
         };
         let error = self.result.as_ref().err().map(|error| error_chain(error)).or(self.record.error);
@@ -212,6 +218,8 @@ impl Finished {
 pub enum RedriveError {
     #[error("message: expected JSON with received_at, query and body")]
     Message,
+    #[error("the time of the batch is over")]
+    OutOfTime,
     #[error(transparent)]
     Parameter(#[from] ParameterError),
     #[error("query: expected this receiver's SdkAppid and a command that it keeps")]
@@ -228,5 +236,5 @@ pub enum RedriveError {
     Bury(#[from] QueueError),
     /// The event is in the table; items of an ended life are left.
     #[error("the sweep is not finished")]
-    Unswept(#[source] Option<StoreError>),
+    Unswept,
 }

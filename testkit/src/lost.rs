@@ -32,6 +32,16 @@ pub fn parse(text: &str) -> Result<Vec<Lost>, String> {
     lines.lost()
 }
 
+/// The queue messages of all lost events in these lines, each of which has to be whole.
+pub fn messages(lines: &[Value]) -> Result<Vec<String>, String> {
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let whole = |lost| match lost {
+        Lost::Event(message) | Lost::WithoutBody(message) => Ok(message.to_string()),
+        Lost::Incomplete { lost_id, .. } => Err(format!("lost_id {lost_id}: expected all of its parts")),
+    };
+    parse(&lines.join("\n"))?.into_iter().map(whole).collect()
+}
+
 /// What the lines hold, in whatever order they come.
 #[derive(Default)]
 struct Lines {

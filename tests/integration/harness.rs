@@ -5,8 +5,6 @@ use std::env::VarError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::callback::{Application, Callback, Query, RosterCommand, Sender};
 use chat_groups::config::{RedriveSettings, WebhookSettings};
@@ -18,7 +16,6 @@ use chat_groups::store::{Group, Reader};
 use chat_groups::time::from_millis;
 use chat_groups::webhook::Webhook;
 use lambda_http::{Body, Request};
-use miniz_oxide::inflate::decompress_to_vec_zlib;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -248,26 +245,17 @@ pub(crate) fn name(outcome: Outcome) -> &'static str {
 /// The queue messages of a lost event, joined of its lines; checks that each line is as the contract says.
 pub(crate) fn lost(line: &Value, record: &Record) -> Vec<String> {
     let lines = record.lost_lines();
-    let parts = lines.len();
-    let mut base64 = String::new();
-    for (index, text) in lines.iter().enumerate() {
-        assert!(text.len() < 60_000, "{}", text.len());
-        let mut part: Value = serde_json::from_str(text).unwrap();
-        base64.push_str(part["data"].take().as_str().unwrap());
+    assert!(lines.iter().all(|text| text.len() < 60_000));
+    let lines: Vec<Value> = lines.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    for (index, part) in lines.iter().enumerate() {
         let expected = json!({
-            "outcome": "lost_part", "lost_id": line["lost_id"], "part": index + 1, "parts": parts, "data": null
+            "outcome": "lost_part", "lost_id": line["lost_id"], "part": index + 1, "parts": lines.len(),
+            "data": part["data"],
         });
-        assert!(part == expected && line["lost_id"].is_string(), "{part}");
+        assert!(*part == expected && line["lost_id"].is_string(), "{part}");
     }
-    assert_eq!(line.get("lost_id").is_some(), line["outcome"] == "lost");
-    if lines.is_empty() {
-        return Vec::new();
-    }
-    let json = decompress_to_vec_zlib(&BASE64_STANDARD.decode(base64).unwrap()).unwrap();
-    match serde_json::from_slice(&json).unwrap() {
-        Value::Array(messages) => messages.iter().map(Value::to_string).collect(),
-        message => vec![message.to_string()],
-    }
+    assert_eq!(!lines.is_empty(), line["outcome"] == "lost");
+    crate::lost::messages(&lines).unwrap()
 }
 
 /// Finishes one message, as a batch of its own.

@@ -24,5 +24,5 @@ mod readers;
 mod reconcile;
 
 use chat_groups_testkit::{
-    chat as chat_api, function, proxy, queue, receiver, samples, secrets, table as database,
+    chat as chat_api, function, lost, proxy, queue, receiver, samples, secrets, table as database,
 };

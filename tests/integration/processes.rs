@@ -1,4 +1,4 @@
-//! The two functions as Lambda runs them: processes behind the Runtime API.
+//! The functions as Lambda runs them: processes behind the Runtime API.
 
 use std::path::Path;
 use std::time::Duration;

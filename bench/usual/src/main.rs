@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use chat_groups::callback::{Application, Token, Unsigned, Verifier};
-use chat_groups::log::write;
 use chat_groups::queue::Queue;
 use chat_groups::store::Store;
 use chat_groups::webhook::{Downstream, Webhook};
@@ -23,7 +22,7 @@ async fn main() -> Result<(), Error> {
     let webhook = &Webhook::new(application, verifier, store, downstream);
     run(service_fn(async move |request: Request| {
         let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-        write(&record.to_line());
+        record.write();
         Ok::<_, Error>(response)
     }))
     .await

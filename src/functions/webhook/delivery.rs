@@ -144,7 +144,7 @@ impl Delivery {
         match self.result() {
             Err(refusal) => callback::fail(refusal.codes(), &refusal.to_string()),
             Ok(_) => match self.forward {
-                Some(Ok(Some(json))) => callback::hand_through(json),
+                Some(Ok(Some(json))) => callback::relayed(json),
                 _ => callback::ok(),
             },
         }

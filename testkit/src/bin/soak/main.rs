@@ -15,7 +15,7 @@ use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::config::aws_settings;
 use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
-use chat_groups_testkit::lost::{self, Lost};
+use chat_groups_testkit::lost;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
 use chat_groups_testkit::redriver::Redriver;
@@ -101,7 +101,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     let mut wrong = unexpected(&delivered);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
-    redriver.drain(lost(&delivered.lines)?).await?;
+    redriver.drain(lost::messages(&delivered.lines)?).await?;
     let groups = groups(&plan.bodies);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
@@ -157,9 +157,9 @@ async fn deliver(
 /// What should never have been answered, or logged.
 fn unexpected(delivered: &Delivered) -> Vec<String> {
     let mut wrong = Vec::new();
-    let outcome = |name: &str| delivered.lines.iter().filter(|line| line["outcome"] == name).count();
     let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
-    let (lost, answered_503) = (outcome("lost"), count(503));
+    let lost = delivered.lines.iter().filter(|line| line["outcome"] == "lost").count();
+    let answered_503 = count(503);
     if lost != answered_503 {
         wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
     }
@@ -167,16 +167,6 @@ fn unexpected(delivered: &Delivered) -> Vec<String> {
         wrong.push("an answer that is neither 200 nor 503".to_owned());
     }
     wrong
-}
-
-/// The messages of lost events, as the log holds them.
-fn lost(lines: &[Value]) -> Result<Vec<String>, String> {
-    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    let whole = |lost| match lost {
-        Lost::Event(message) => Ok(message.to_string()),
-        other => Err(format!("expected a whole event in the log, found {other:?}")),
-    };
-    lost::parse(&lines.join("\n"))?.into_iter().map(whole).collect()
 }
 
 /// What was told of each group.
