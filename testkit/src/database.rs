@@ -27,7 +27,11 @@ pub fn fill(database: &Database, joined: &Value) -> Result<(), Box<dyn Error>> {
     let members = joined["NewMemberList"].as_array().ok_or("NewMemberList: expected a list")?;
     for members in members.chunks(IMPORT_ITEMS) {
         let items = members.iter().map(|member| member_item(joined, member));
-        database.import_items(table::TABLE_NAME, items.collect::<Result<_, _>>()?, ImportOptions::default())?;
+        database.import_items(
+            table::TABLE_NAME,
+            items.collect::<Result<_, _>>()?,
+            ImportOptions::default(),
+        )?;
     }
     Ok(())
 }

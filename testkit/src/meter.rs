@@ -156,3 +156,28 @@ fn throttled() -> Message {
     let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\n".to_owned();
     Message { head, body: body.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_those_of_all_tables_with_and_without_their_indexes() {
+        let capacity = json!({ "CapacityUnits": 3.0, "Table": { "CapacityUnits": 2.0 } });
+        let one = json!({ "ConsumedCapacity": capacity }).to_string();
+        assert_eq!(units(one.as_bytes()), (3.0, 2.0));
+        let two = json!({ "ConsumedCapacity": [capacity, capacity] }).to_string();
+        assert_eq!(units(two.as_bytes()), (6.0, 4.0));
+        let refused = br#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}"#;
+        assert_eq!(units(refused), (1.0, 1.0));
+    }
+
+    #[test]
+    fn a_bucket_holds_at_most_the_units_of_a_second() {
+        let long_ago = Instant::now().checked_sub(std::time::Duration::from_secs(60));
+        let at = long_ago.unwrap_or_else(Instant::now);
+        let mut bucket = Bucket { units_per_second: 10.0, units: -5.0, at };
+        bucket.refill();
+        assert!((bucket.units - 10.0).abs() < f64::EPSILON, "{}", bucket.units);
+    }
+}

@@ -11,8 +11,7 @@ use serde_json::json;
 
 use super::{accounts, borrowed, community, message, now, outcomes};
 
-/// How many `redrive` processes drain the queue side by side: the most that a queue may start here is more than two cores
-/// feed.
+/// How many `redrive` processes drain the queue side by side.
 const PROCESSES: usize = 4;
 
 /// How many events each group has.
@@ -29,9 +28,10 @@ pub async fn run(events: usize) -> Result<(), Box<dyn Error>> {
     }
     let begin = Instant::now();
     let parts = messages.chunks(count.div_ceil(PROCESSES).max(1)).map(<[_]>::to_vec);
-    let draining = redrivers.into_iter().zip(parts).map(|(redriver, part)| {
-        tokio::spawn(async move { redriver.drain(part).await.map(|()| redriver) })
-    });
+    let draining = redrivers
+        .into_iter()
+        .zip(parts)
+        .map(|(redriver, part)| tokio::spawn(async move { redriver.drain(part).await.map(|()| redriver) }));
     let mut redrivers = Vec::new();
     for draining in draining.collect::<Vec<_>>() {
         redrivers.push(draining.await??);
@@ -39,10 +39,11 @@ pub async fn run(events: usize) -> Result<(), Box<dyn Error>> {
     let seconds = begin.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss)]
     let rate = count as f64 / seconds;
+    println!("\nA backlog of {count} events of {} groups, by {PROCESSES} processes:\n", count / EVENTS);
+    println!("| s | events a second | redrive | peak memory |");
+    println!("| ---: | ---: | --- | ---: |");
     println!(
-        "\nA backlog of {count} events of {} groups, {PROCESSES} processes: {seconds:.0} s, {rate:.0} events a second; {}; \
-         peak memory {}",
-        count / EVENTS,
+        "| {seconds:.0} | {rate:.0} | {} | {} |",
         outcomes(redrivers.iter().map(Redriver::function)),
         redrivers.iter().filter_map(|redriver| redriver.function().peak_memory()).max().unwrap_or_default(),
     );

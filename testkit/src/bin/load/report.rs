@@ -48,9 +48,8 @@ pub fn check(rows: &[Row]) -> Result<(), Box<dyn Error>> {
         ];
         for (name, figure, tolerance) in figures {
             let figures = row.costs.iter().map(figure);
-            let (least, most) = figures.fold((f64::MAX, 0.0_f64), |(least, most), figure| {
-                (least.min(figure), most.max(figure))
-            });
+            let (least, most) = figures
+                .fold((f64::MAX, 0.0_f64), |(least, most), figure| (least.min(figure), most.max(figure)));
             if most > least * LIMIT + tolerance {
                 missed.push(format!("{}, {}: {name} from {least:.1} to {most:.1}", row.function, row.event));
             }

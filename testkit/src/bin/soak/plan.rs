@@ -105,8 +105,7 @@ impl Life {
         let time = 1_600_000_000_000;
         let bodies = vec![group.created(time, members[0], &members[..1]), group.joined(time + 1, &members)];
         let members = COMMUNITY_MEMBERS;
-        let life =
-            Self { group, accounts, members, owner: 0, is_there: true, is_lasting: true, lives: 1 };
+        let life = Self { group, accounts, members, owner: 0, is_there: true, is_lasting: true, lives: 1 };
         (life, bodies)
     }
 
