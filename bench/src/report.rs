@@ -181,7 +181,7 @@ impl Report {
         joins.iter().for_each(|warm| self.warm(" at the share of 512 MB", warm));
         if let Some(Warm { busy, .. }) = warm.last() {
             self.row("peak memory after 1,000 creations of two, MB", Some(3.0), 1, (busy, megabytes));
-            let a_second = |run: &Run| events(run) / run.warm_wall.as_secs_f64();
+            let a_second = |run: &Run| event_count(run) / run.warm_wall.as_secs_f64();
             self.row("creations of two a second, one process", None, 0, (busy, a_second));
         }
         self.versus_usual(measured);
@@ -346,12 +346,12 @@ fn outcomes(runs: &[Run]) -> String {
 }
 
 #[expect(clippy::cast_precision_loss)]
-fn events(run: &Run) -> f64 {
+fn event_count(run: &Run) -> f64 {
     run.warm.len() as f64
 }
 
 fn event_cpu(run: &Run) -> f64 {
-    ms(run.warm_cpu) / events(run)
+    ms(run.warm_cpu) / event_count(run)
 }
 
 #[expect(clippy::cast_precision_loss)]
