@@ -11,6 +11,9 @@ const LIMIT: f64 = 1.5;
 /// through 100,000 members takes seconds.
 const MS_TOLERANCE: f64 = 100.0;
 
+/// One of the costs.
+type Figure = fn(&Cost) -> f64;
+
 /// Prints the costs, in Markdown.
 pub fn print(rows: &[Row]) {
     let sizes = SIZES.map(|size| size.to_string()).join(" / ");
@@ -18,7 +21,7 @@ pub fn print(rows: &[Row]) {
     println!("| function | event | requests | read units | write units | ms | peak memory, MB |");
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     for row in rows {
-        let cell = |figure: fn(&Cost) -> f64, digits: usize| {
+        let cell = |figure: Figure, digits: usize| {
             let figures = row.costs.iter().map(|cost| format!("{:.digits$}", figure(cost)));
             figures.collect::<Vec<_>>().join(" / ")
         };
@@ -39,7 +42,7 @@ pub fn print(rows: &[Row]) {
 pub fn check(rows: &[Row]) -> Result<(), Box<dyn Error>> {
     let mut missed = Vec::new();
     for row in rows.iter().filter(|row| row.is_limited) {
-        let figures: [(&str, fn(&Cost) -> f64, f64); 5] = [
+        let figures: [(&str, Figure, f64); 5] = [
             ("requests", |cost| cost.requests, 0.0),
             ("read units", |cost| cost.read_units, 0.0),
             ("write units", |cost| cost.write_units, 0.0),
