@@ -97,7 +97,7 @@ async fn the_vendors_sample_becomes_exactly_these_items() {
             "group_id": "@TGS#2J4SZEAEL", "sdk_app_id": 1_400_000_001, "type": "Public", "name": "MyFirstGroup",
             "owner_account": "leckie", "operator_account": "group_root", "event_time": 1_670_574_414_123_u64,
             "initial_member_count": 2, "user_defined": { "UserDefined1": "hello", "UserDefined2": "world" },
-            "client_ip": "203.0.113.7", "opt_platform": "RESTAPI",
+            "opt_platform": "RESTAPI",
             "request_id": "3847361294-144115212345678901-0", "received_at": NOW * 1000,
         });
         let mut items: Vec<Value> = table.items().await.into_values().collect();
