@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use aws_sdk_dynamodb::Client as Table;
 use aws_sdk_dynamodb::types::AttributeValue;
+use axum::http::{Request, StatusCode};
 use chat_groups::callback::RosterCommand;
 use chat_groups::event::{Attributes, GroupKey};
 use chat_groups::store::{GROUP_SK, Group, Reader, partition_key, text_of};
@@ -16,7 +17,6 @@ use chat_groups_testkit::table as database;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use lambda_http::http::{Request, StatusCode};
 use serde_json::Value;
 
 use crate::show;

@@ -3,12 +3,12 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use axum::http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use lambda_http::http::Request;
 use serde_json::Value;
 
 /// Longer than Chat waits, so that a late answer is seen.
