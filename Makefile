@@ -26,7 +26,7 @@ BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --loc
 TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run console screenshots test soak check check-size events bench build package deploy rollback \
+.PHONY: help run console screenshots test fuzz soak check check-size events bench build package deploy rollback \
 	remove-failed outputs verify put-back reconcile reconcile-load load e2e
 
 help: ## Lists the commands
@@ -42,11 +42,18 @@ console: ## Shows a deployed table on a page of this machine, read-only: TABLE_N
 test: ## Runs all tests
 	cargo test --locked --workspace
 
+# Of each property as many random cases; `make test` tries 256.
+FUZZ_CASES ?= 100000
+
+fuzz: ## Reads random bodies, queries and answers of Chat, right and wrong; FUZZ_CASES
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --lib -- fuzz::
+
 soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
 	cargo build --locked --release --bins
 	$(TESTKIT) soak
 
-events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
+# Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
+events:
 	$(TESTKIT) events
 
 check: $(TOOLS)/bin/cargo-machete ## Runs all static checks
@@ -109,7 +116,8 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release bina
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
-screenshots: $(TOOLS)/aws/installed ## Remakes the pictures of the page in docs/; takes Chromium and its driver
+# Remakes the pictures of the page in docs/; takes Chromium and its driver
+screenshots: $(TOOLS)/aws/installed
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 

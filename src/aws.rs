@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ::http::Uri;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
@@ -11,7 +12,6 @@ use aws_sdk_dynamodb::config::{
 };
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
-use lambda_http::http::Uri;
 
 use crate::http::{HttpClient, Resolver, Trust};
 

@@ -5,6 +5,9 @@
 mod answer;
 mod body;
 mod fields;
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+pub(crate) mod fuzz;
 mod query;
 mod signature;
 

@@ -5,7 +5,7 @@ pub mod reconcile;
 pub mod redrive;
 pub mod webhook;
 
-use lambda_http::http::StatusCode;
+use http::StatusCode;
 use thiserror::Error;
 
 use crate::callback::{BODY_MAX_BYTES, BodyError, ParameterError, SignatureError};

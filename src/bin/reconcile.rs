@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use chat_groups::config::ReconcileSettings;
 use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, Reconciled, Report, TimeLimit};
-use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use chat_groups::config::RedriveSettings;
 use chat_groups::redrive::{Finished, Redrive};
-use lambda_http::lambda_runtime::{self, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
 
 /// What all messages of a batch have together; the function's timeout is longer.

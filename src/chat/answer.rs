@@ -380,3 +380,63 @@ mod tests {
         assert_eq!(roles, expected.collect::<Vec<_>>());
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod fuzz {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::callback::fuzz::{Literal, literal};
+
+    /// An answer about two groups, the texts of the first as they are sent.
+    fn groups(name: &Literal, custom: &Literal) -> Vec<u8> {
+        [
+            br#"{"ErrorCode":0,"GroupInfo":[{"GroupId":"a","ErrorCode":0,"Type":"Public","Name":""#,
+            &name.bytes[..],
+            br#"","AppDefinedData":[{"Key":"k","Value":""#,
+            &custom.bytes,
+            br#""}]},{"GroupId":"b","ErrorCode":0,"Type":"Public","Name":"b"}],"MemberList":[{"Member_Account":"a"}]}"#,
+        ]
+        .concat()
+    }
+
+    const OF: (Command, &str, &str) = (Command::GroupInfo, "GroupInfo", "GroupId");
+
+    fn read_all(bytes: &[u8]) {
+        let mut body = Body::new(bytes);
+        let Ok(mut fields) = parse(&mut body) else { return };
+        each(&mut fields, OF, &["a", "b"], GroupInfo::read).ok();
+        GroupList::read(&mut fields, 0).ok();
+        MemberPage::read(&mut fields).ok();
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_one_group_costs_another(name in literal(), custom in literal()) {
+            let bytes = groups(&name, &custom);
+            let mut body = Body::new(&bytes);
+            let groups = each(&mut parse(&mut body).unwrap(), OF, &["a", "b"], GroupInfo::read).unwrap();
+            let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
+            prop_assert_eq!((value("a", "name"), value("a", "user_defined.k")), (name.text, custom.text));
+            prop_assert_eq!(value("b", "name"), "b");
+        }
+
+        #[test]
+        fn no_change_of_an_answer_panics(
+            name in literal(),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            end in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = groups(&name, &name);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            read_all(&bytes);
+            bytes.truncate(end.index(bytes.len()));
+            read_all(&bytes);
+        }
+    }
+}

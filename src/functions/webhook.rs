@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use lambda_http::http::{Method, Response};
-use lambda_http::{Body, Request};
+use http::{Method, Response};
 use tokio::time::Instant;
 
 use self::delivery::Delivery;
 use super::Refusal;
+use super::gateway::Request;
 use crate::aws::{Aws, Timeouts};
 use crate::callback::{
     Application, BODY_MAX_BYTES, BodyError, Callback, Command, Query, Sender, SignedBy, Verifier,
 };
 use crate::config::WebhookSettings;
 use crate::event::Event;
-use crate::forward::{ForwardError, Forwarder, LOOP_HEADER, Want};
+use crate::forward::{ForwardError, Forwarder, Want};
 use crate::log::{Level, Outcome, Record};
 use crate::queue::{Message, Pending, Queue, QueueError};
 use crate::store::{Applied, Store, StoreError};
@@ -96,10 +96,10 @@ impl Webhook {
     }
 
     /// Answers one request that arrived at `now`; the record is for the log.
-    pub async fn accept(&self, request: &Request, now: SystemTime) -> (Response<Body>, Record) {
+    pub async fn accept(&self, request: &Request, now: SystemTime) -> (Response<String>, Record) {
         let start = Instant::now();
         let cold_start = self.is_cold.swap(false, Ordering::Relaxed);
-        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let query = Query::parse(&request.query);
         let (delivery, token) = match self.admit(request, &query, now) {
             Ok((command, callback)) => (self.handle(command, &callback, start).await, self.signed_by(&query)),
             Err(refusal) => (Delivery::refused(refusal), None),
@@ -121,17 +121,17 @@ impl Webhook {
         query: &'a Query<'a>,
         received_at: SystemTime,
     ) -> Result<(Command, Callback<'a>), Refusal> {
-        if request.method() != Method::POST {
+        if request.method != Method::POST.as_str() {
             return Err(Refusal::Method);
         }
         if query.sdk_app_id()? != self.application.sdk_app_id {
             return Err(Refusal::OtherApplication);
         }
         let sender = self.verifier.verify(query.sign()?, query.request_time()?, received_at)?;
-        if request.headers().contains_key(LOOP_HEADER) {
+        if request.has_loop_header {
             return Err(Refusal::Loop);
         }
-        let body: &[u8] = request.body().as_ref();
+        let body = request.body.as_slice();
         if body.len() > BODY_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_groups::callback::RosterCommand;
-use chat_groups::gateway::GatewayResponse;
+use chat_groups::gateway::{GatewayResponse, Request};
 use chat_groups::webhook::Webhook;
 use serde_json::{Value, json};
 
@@ -35,8 +35,8 @@ fn webhook(table: &Table) -> Webhook {
     table.webhook_with(&[("MAX_REQUEST_AGE_SECONDS", "100000000")])
 }
 
-fn request(event: &str) -> lambda_http::Request {
-    chat_groups::gateway::request(serde_json::from_str(event).unwrap()).unwrap()
+fn request(event: &str) -> Request {
+    Request::read(serde_json::from_str(event).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn each_gateway_gets_the_answer_in_its_own_form() {
     let answer = async |name: &str| {
         let request = request(&files()[name]);
         let (response, _) = webhook.accept(&request, now()).await;
-        serde_json::to_value(GatewayResponse::new(&request, response)).unwrap()
+        serde_json::to_value(GatewayResponse::new(request.gateway, response)).unwrap()
     };
     let body = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
     let headers = json!({ "content-type": "application/json" });

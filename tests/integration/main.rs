@@ -12,6 +12,7 @@ mod chat;
 mod cost;
 mod events;
 mod faults;
+mod field;
 mod forward;
 mod harness;
 mod hostile;

@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chat_groups::callback::BODY_MAX_BYTES;
+use chat_groups::gateway;
 use chat_groups::log::Record;
 use chat_groups::webhook::Webhook;
-use lambda_http::http::StatusCode;
 use tokio::net::TcpListener;
 
 /// Serves until the process ends; `report` sees the record and the body of each callback.
@@ -28,8 +29,9 @@ async fn answer(webhook: Arc<Webhook>, request: Request, report: impl Fn(&Record
     let Ok(body) = to_bytes(body, 2 * BODY_MAX_BYTES).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let request = lambda_http::Request::from_parts(parts, lambda_http::Body::Binary(body.to_vec()));
+    let (method, query) = (parts.method.to_string(), parts.uri.query().unwrap_or_default());
+    let request = gateway::Request { method, ..gateway::Request::post(query, body) };
     let (response, record) = webhook.accept(&request, SystemTime::now()).await;
-    report(&record, request.body().as_ref());
-    response.map(|body| Body::from(body.to_vec())).into_response()
+    report(&record, &request.body);
+    response.map(Body::from).into_response()
 }

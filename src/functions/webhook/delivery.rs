@@ -2,8 +2,7 @@
 
 use std::error::Error;
 
-use lambda_http::Body;
-use lambda_http::http::Response;
+use http::Response;
 
 use crate::callback::{self, Query};
 use crate::event::Event;
@@ -140,9 +139,12 @@ impl Delivery {
     }
 
     /// The answer to Chat.
-    pub(super) fn into_response(self) -> Response<Body> {
+    pub(super) fn into_response(self) -> Response<String> {
         match self.result() {
-            Err(refusal) => callback::fail(refusal.codes(), &refusal.to_string()),
+            Err(refusal) => {
+                let (status, error_code) = refusal.codes();
+                callback::fail(status, error_code, &refusal.to_string())
+            }
             Ok(_) => match self.forward {
                 Some(Ok(Some(json))) => callback::relayed(json),
                 _ => callback::ok(),

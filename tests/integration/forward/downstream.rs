@@ -1,8 +1,8 @@
 //! A table, the queues, a downstream receiver, and callbacks of each kind.
 
+use chat_groups::gateway::Request;
 use chat_groups::redrive::Redrive;
 use chat_groups::webhook::Webhook;
-use lambda_http::Request;
 use serde_json::{Value, json};
 
 use super::TEXT;
