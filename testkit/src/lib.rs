@@ -6,6 +6,7 @@ pub mod bodies;
 pub mod chat;
 pub mod function;
 pub mod life;
+pub mod local;
 pub mod lost;
 pub mod model;
 pub mod proxy;

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use chat_groups::callback::{Application, Token, Unsigned, Verifier};
-use chat_groups::queue::{Queue};
-use chat_groups::store::{Store};
+use chat_groups::queue::Queue;
+use chat_groups::store::Store;
 use chat_groups::webhook::{Downstream, Webhook};
 use lambda_http::{Error, Request, run, service_fn, tracing};
 
@@ -17,9 +17,9 @@ async fn main() -> Result<(), Error> {
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), env("TABLE_NAME")?);
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), env("RETRY_QUEUE_URL")?);
-    let behind = Downstream { retry_queue: Some(queue), ..Downstream::default() };
+    let downstream = Downstream { retry_queue: Some(queue), ..Downstream::default() };
     let application = Application { sdk_app_id: env("SDK_APP_ID")?.parse()?, keep_client_ip: false };
-    let webhook = &Webhook::new(application, verifier, store, behind);
+    let webhook = &Webhook::new(application, verifier, store, downstream);
     run(service_fn(async move |request: Request| {
         let (response, record) = webhook.accept(&request, SystemTime::now()).await;
         record.write();

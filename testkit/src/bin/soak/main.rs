@@ -6,7 +6,6 @@ mod plan;
 mod redriver;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env::VarError;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,13 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::config::aws_settings;
 use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
 use chat_groups_testkit::lost;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
 use chat_groups_testkit::samples::{self, Signer};
-use chat_groups_testkit::table as database;
+use chat_groups_testkit::{local, table as database};
 use clap::Parser;
 use fastrand::Rng;
 use plan::Plan;
@@ -234,9 +234,6 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
         // The sample's Sign is as old as the vendor's example.
         ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
         ("RETRY_QUEUE_URL", queue_url),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
         ("AWS_ENDPOINT_URL_SQS", queue_url),
     ];
@@ -244,11 +241,7 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
-    let settings = chat_groups::config::aws_settings(&|name| match name {
-        "AWS_ENDPOINT_URL" => Ok(table_url.to_owned()),
-        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
-        _ => Err(VarError::NotPresent),
-    })?;
+    let settings = aws_settings(&|name| local::variable(name, table_url))?;
     let long = Duration::from_secs(60);
     Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
 }
