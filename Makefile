@@ -99,7 +99,7 @@ reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts it
 	cargo build --locked --release --bin reconcile
 	$(TESTKIT) reconcile-load
 
-e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
+e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed ## Tests the release binaries under Lambda's emulator, and the template
 	$(MAKE) package check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) package check-size ARCHITECTURE=arm64
 	cargo build --locked --package chat-groups-cli
@@ -116,6 +116,13 @@ bench: ## Measures webhook beside an empty function and the usual one: BENCHMARK
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
 		floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
 		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile
+
+# What the examples in JavaScript import, for their tests.
+$(TOOLS)/node/installed: tools/node/package-lock.json
+	mkdir -p $(@D)
+	cp tools/node/package.json tools/node/package-lock.json $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

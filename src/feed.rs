@@ -10,6 +10,7 @@ mod history;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use thiserror::Error;
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ pub use event::{CloudEvent, Data, EVENT_MAX_BYTES, Image};
 pub use fold::{Roster, RosterGroup, RosterMember};
 pub use history::History;
 pub(crate) use stream::Record;
+pub use why::{Known, why};
 
 /// Where events go.
 #[derive(Debug, Clone)]

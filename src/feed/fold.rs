@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::CloudEvent;
 use super::event::attributes;
 use crate::event::{FactName, Facts, GroupKey, text};
@@ -22,7 +24,7 @@ struct Item {
 }
 
 /// A group as readers see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RosterGroup {
     /// When it was created, in milliseconds since the Unix epoch.
     pub event_time: u64,
@@ -31,17 +33,19 @@ pub struct RosterGroup {
     /// Its members by account.
     pub members: BTreeMap<String, RosterMember>,
     /// The fields whose values stand in the table alone, as no event had room for them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub omitted: BTreeSet<String>,
 }
 
 /// A member as readers see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RosterMember {
     /// When the account joined, in milliseconds since the Unix epoch.
     pub event_time: u64,
     /// Its role and name card.
     pub fields: BTreeMap<String, String>,
     /// The fields whose values stand in the table alone, as no event had room for them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub omitted: BTreeSet<String>,
 }
 

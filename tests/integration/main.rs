@@ -20,9 +20,10 @@ mod local;
 mod model;
 mod processes;
 mod promises;
+mod publish;
 mod readers;
 mod reconcile;
 
 use chat_groups_testkit::{
-    chat as chat_api, function, proxy, queue, receiver, samples, secrets, table as database,
+    bus, chat as chat_api, feeder, function, proxy, queue, receiver, samples, secrets, table as database,
 };
