@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::env::VarError;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chat_groups::config::PublishSettings;
 use chat_groups::feed::{CloudEvent, Roster};
 use chat_groups::publish::{Publish, PublishRecord};
@@ -62,7 +63,7 @@ impl Chain {
         let scan = self.table.client().scan().table_name(HISTORY_TABLE_NAME).consistent_read(true);
         let items: Vec<HashMap<_, _>> =
             scan.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap();
-        let item = |item: HashMap<_, _>| {
+        let item = |item: HashMap<String, AttributeValue>| {
             let item = item.iter().map(|(name, value)| (name.clone(), plain(value)));
             let item = Value::from(item.collect::<Map<_, _>>());
             (item["event_id"].as_str().unwrap().to_owned(), item)
