@@ -1,6 +1,7 @@
 //! The change feed through the whole chain: callbacks, the table, its stream, `publish`, the history and the bus.
 
 mod faults;
+mod process;
 mod snapshot;
 
 use std::collections::{BTreeMap, HashMap};
@@ -236,6 +237,19 @@ async fn random_histories_fold_to_the_readers_view_in_any_order_repeated_and_wit
             assert_eq!(&folded(&roster, id), expected, "{id}");
             let read = seen(chain.table.group(id).await.as_ref());
             assert_eq!(&read, expected, "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_fold_gives_the_groups_of_every_vector() {
+    let vectors = include_str!("../vectors/feed.jsonl");
+    assert!(vectors.lines().count() > 10);
+    for case in vectors.lines() {
+        let case: Value = serde_json::from_str(case).unwrap();
+        let roster = roster(case["events"].as_array().unwrap());
+        for (group_id, expected) in case["roster"].as_object().unwrap() {
+            assert_eq!(&json!(roster.group(&key(group_id))), expected, "{}", case["name"]);
         }
     }
 }
