@@ -15,7 +15,7 @@ pub use body::Body;
 pub use fields::{BodyError, Entries, Fields, JsonName, string};
 pub(crate) use query::Origin;
 pub use query::{ParameterError, Query, RequestTime, decimal};
-pub use signature::{Sender, SignatureError, Token, Unsigned, Verifier};
+pub use signature::{Sender, SignatureError, SignedBy, Token, Unsigned, Verifier};
 
 /// The largest body that is read, in bytes: about as much as fits into a request of Lambda's, which is at most 6 MB.
 pub const BODY_MAX_BYTES: usize = 5 * 1024 * 1024;

@@ -248,7 +248,8 @@ fn tokens(env: Environment<'_>, expected: &'static str) -> Result<Vec<Token>, Co
     Ok(tokens.unwrap_or_default())
 }
 
-fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
+/// Reads the roots to trust: those of `AWS_CA_BUNDLE`, `SSL_CERT_FILE` or `SSL_CERT_DIR`, else Mozilla's.
+pub fn trust(env: Environment<'_>) -> Result<Trust, ConfigError> {
     for variable in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
         if let Some(path) = optional(env, variable, "a file", any)? {
             let expected = format!("a readable file with at least one root certificate, in PEM, not {path}");

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use miniz_oxide::deflate::compress_to_vec_zlib;
 use serde::{Serialize, Serializer};
 
-use crate::callback::Query;
+use crate::callback::{Query, SignedBy};
 use crate::event::Event;
 use crate::queue::{COMPRESSION_LEVEL, Message};
 use crate::store::Effect;
@@ -129,6 +129,9 @@ pub struct Record {
     /// The result of forwarding; absent without FORWARD_URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forwarded>,
+    /// The token that signed it; absent unless there are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<SignedBy>,
     /// The errors underneath.
     #[serde(serialize_with = "serialize_error")]
     pub error: Option<String>,

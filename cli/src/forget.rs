@@ -162,7 +162,8 @@ fn key(item: &Attributes) -> Attributes {
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 mod tests {
-    use chat_groups_testkit::table as database;
+    use chat_groups::config::aws_settings;
+    use chat_groups_testkit::{local, table as database};
     use dynoxide::Database;
     use serde_json::{Value, json};
     use tokio::net::TcpListener;
@@ -195,11 +196,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
-        let settings = chat_groups::config::aws_settings(&|name| match name {
-            "AWS_ENDPOINT_URL" => Ok(url.clone()),
-            "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
-            _ => Err(std::env::VarError::NotPresent),
-        });
+        let settings = aws_settings(&|name| local::variable(name, &url));
         let client = aws::of(settings.unwrap());
         let (account, account_key) = ("ana".to_owned(), "1#ana".to_owned());
         (Eraser { client, account, account_key, apply }, database)

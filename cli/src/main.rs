@@ -3,7 +3,9 @@
 mod aws;
 mod console;
 mod forget;
+mod operate;
 mod page;
+mod post;
 mod put_back;
 mod reconcile;
 mod run;
@@ -34,8 +36,11 @@ enum Command {
     Run(run::Args),
     Verify(verify::Args),
     Console(console::Args),
+    Status(operate::StatusArgs),
     Reconcile(reconcile::Args),
     PutBack(put_back::Args),
+    Rotate(operate::RotateArgs),
+    Set(operate::SetArgs),
     Forget(forget::Args),
 }
 
@@ -47,8 +52,11 @@ async fn main() -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Console(args) => console::run(args).await,
+        Command::Status(args) => operate::status(args),
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::PutBack(args) => put_back::run(args).await,
+        Command::Rotate(args) => operate::rotate(args),
+        Command::Set(args) => operate::set(args),
         Command::Forget(args) => forget::run(args).await,
     })
 }

@@ -1,8 +1,7 @@
 //! Lost events and dead letters, back into the queues that `redrive` reads.
 
-mod lines;
-
 use std::error::Error;
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::Client;
@@ -10,8 +9,8 @@ use aws_sdk_sqs::config::retry::RetryConfig;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::log::error_chain;
 use chat_groups::time::{from_millis, rfc3339};
+use chat_groups_testkit::lost::{self, Lost};
 use clap::builder::BoolishValueParser;
-use lines::Lost;
 use serde_json::Value;
 
 const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(20) };
@@ -102,20 +101,20 @@ async fn put_back(args: Args, tally: &mut Tally) -> Result<(), Box<dyn Error>> {
     let client = Client::from_conf(client.config().to_builder().retry_config(retries).build());
 
     // All lines are read before the first event is sent.
-    let lost = match args.lines {
-        Some(path) => lines::read(&path)?,
+    let events = match args.lines {
+        Some(path) => read(&path)?,
         None => Vec::new(),
     };
     let oldest = if args.old { SystemTime::UNIX_EPOCH } else { SystemTime::now() - TOMBSTONE_TTL };
-    for lost in lost {
-        match lost {
+    for event in events {
+        match event {
             Lost::Event(event) if is_older(&event, oldest) => {
                 tally.left += 1;
                 println!("lost event   {} -> nowhere: {OLD}", described(&event));
             }
             Lost::Event(event) => {
                 let queue = if event["pending"] == "forward" { &forward } else { &retry };
-                send(&client, queue, &lines::to_message(&event)?).await?;
+                send(&client, queue, &lost::to_message(&event)?).await?;
                 tally.lost_events += 1;
                 println!("lost event   {} -> {}", described(&event), queue.name);
             }
@@ -146,6 +145,17 @@ const OLD: &str = "older than 30 days; --old puts it back all the same";
 /// Whether a message came before this time. One that does not say when is not.
 fn is_older(message: &Value, oldest: SystemTime) -> bool {
     message["received_at"].as_u64().is_some_and(|millis| from_millis(millis) < oldest)
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(path: &str) -> Result<Vec<Lost>, String> {
+    let mut text = String::new();
+    let read = match path {
+        "-" => std::io::stdin().read_to_string(&mut text),
+        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.map_err(|error| format!("LINES: {path}: {error}"))?;
+    lost::parse(&text).map_err(|error| format!("LINES: {path}: expected log lines in JSON ({error})"))
 }
 
 async fn send(client: &Client, queue: &Queue, message: &str) -> Result<(), String> {

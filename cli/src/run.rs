@@ -11,15 +11,17 @@ use std::sync::Arc;
 
 use chat_groups::callback::{RosterCommand, Token};
 use chat_groups::config::WebhookSettings;
+use chat_groups::http::Trust;
 use chat_groups::log::Record;
 use chat_groups::store::Reader;
 use chat_groups::webhook::Webhook;
-use chat_groups_testkit::{samples, table as database};
+use chat_groups_testkit::{local, samples, table as database};
 use play::Stage;
 use tokio::net::TcpListener;
 
 const CREATE: &str = RosterCommand::AfterCreateGroup.name();
 use crate::page::{Feed, Page, Sender, Table};
+use crate::post::Poster;
 use crate::{aws, show};
 use clap::builder::BoolishValueParser;
 
@@ -85,13 +87,14 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
     let app_id = args.sdk_app_id;
     let token = args.callback_tokens.split_whitespace().next().unwrap_or_default();
-    let sender = Sender::new(url.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
+    let poster = Poster::new(url.clone(), Trust::none());
+    let sender = Sender::new(poster.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
     let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!("DynamoDB   {dynamodb_url}   table {}, kept in {}", database::TABLE_NAME, data_file.display());
 
-    let stage = Stage { url: url.clone(), sdk_app_id: app_id, token: token.to_owned(), table, reader };
+    let stage = Stage { poster, sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;
     stage.life().await?;
     reconcile::play(&env, &stage.reader).await?;
@@ -136,11 +139,9 @@ async fn listen(host: &str, variable: &str, port: u16) -> Result<TcpListener, St
 fn environment(name: &str, args: &Args, dynamodb_url: &str) -> Result<String, VarError> {
     match name {
         "TABLE_NAME" => Ok(database::TABLE_NAME.to_owned()),
-        "AWS_ENDPOINT_URL" => Ok(dynamodb_url.to_owned()),
-        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
         "SDK_APP_ID" => Ok(args.sdk_app_id.to_string()),
         "CALLBACK_TOKENS" => Ok(args.callback_tokens.clone()),
         "ALLOW_UNSIGNED" | "MAX_REQUEST_AGE_SECONDS" => std::env::var(name),
-        _ => Err(VarError::NotPresent),
+        _ => local::variable(name, dynamodb_url),
     }
 }

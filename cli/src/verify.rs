@@ -1,6 +1,5 @@
 //! The check of a deployment, against the registered URL.
 
-mod post;
 mod table;
 
 use std::error::Error;
@@ -8,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chat_groups::callback::Token;
-use chat_groups::log::error_chain;
+use chat_groups::config::trust;
 use chat_groups::time::to_millis;
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::life::{Step, life};
 use chat_groups_testkit::samples::Signer;
-use post::{Answer, Poster};
 use table::Table;
+
+use crate::post::{Answer, Poster};
 
 /// What the custom GroupId begins with, so that it says where it comes from. Each run has a group of its own: nothing
 /// of an earlier one can be taken for it.
@@ -75,7 +75,8 @@ async fn check(args: Args) -> Result<bool, Box<dyn Error>> {
         None => args.token.unwrap_or_default(),
     };
     Token::new(&token).ok_or("TOKEN: expected 1 to 128 characters")?;
-    let sender = Sender { poster: Poster::new(args.url)?, token, app_id };
+    let trust = trust(&|name| std::env::var(name))?;
+    let sender = Sender { poster: Poster::new(args.url, trust), token, app_id };
     let now = to_millis(SystemTime::now());
     let group = Group::new(format!("{GROUP}-{now}"), "Work");
     let mut created = group.created(now, OWNER, &[MEMBER, OWNER]);
@@ -136,11 +137,11 @@ struct Sender {
 }
 
 impl Sender {
-    async fn genuine(&self, step: &Step) -> Result<Answer, Box<dyn Error>> {
+    async fn genuine(&self, step: &Step) -> Result<Answer, String> {
         self.post(step, to_millis(SystemTime::now()) / 1000).await
     }
 
-    async fn post(&self, step: &Step, request_time: u64) -> Result<Answer, Box<dyn Error>> {
+    async fn post(&self, step: &Step, request_time: u64) -> Result<Answer, String> {
         let signer = Signer {
             token: self.token.clone(),
             sdk_app_id: self.app_id.to_string(),
@@ -152,16 +153,16 @@ impl Sender {
 }
 
 /// Says whether the answer and its time were right.
-fn report(name: &str, answer: Result<Answer, Box<dyn Error>>, (status, code): (u16, u64)) -> bool {
+fn report(name: &str, answer: Result<Answer, String>, (status, code): (u16, u64)) -> bool {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            println!("WRONG  {name}: no answer: {}", error_chain(error.as_ref()));
+            println!("WRONG  {name}: no answer: {error}");
             return false;
         }
     };
     let milliseconds = answer.time.as_millis();
-    let right = answer.status == status && answer.error_code == Some(code) && answer.time < LIMIT;
+    let right = answer.status == status && answer.error_code() == Some(code) && answer.time < LIMIT;
     if right {
         println!("right  {name}: {status} with ErrorCode {code}, in {milliseconds} ms");
     } else {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
@@ -68,6 +69,17 @@ pub enum Sender {
     Anonymous,
 }
 
+/// The one of two tokens that made a `Sign`. The log shows it while the token is being changed: once the last one signs,
+/// the first can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignedBy {
+    /// The old token.
+    First,
+    /// The new token.
+    Last,
+}
+
 impl Verifier {
     /// Checks `Sign` and its age.
     ///
@@ -98,6 +110,13 @@ impl Verifier {
             return Err(SignatureError::NotFresh { max_age_seconds: self.max_age_seconds });
         }
         Ok(Sender::Genuine)
+    }
+
+    /// The token that made a `Sign`; `None` unless there are two and it is one of them.
+    pub fn signed_by(&self, sign: &str, request_time: RequestTime<'_>) -> Option<SignedBy> {
+        let [first, last] = self.tokens.as_slice() else { return None };
+        let by = [(first, SignedBy::First), (last, SignedBy::Last)];
+        by.into_iter().find_map(|(token, by)| (token.sign(request_time.text) == sign).then_some(by))
     }
 }
 

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use self::delivery::Delivery;
 use super::Refusal;
 use crate::aws::{Aws, Timeouts};
-use crate::callback::{Application, BODY_MAX_BYTES, BodyError, Callback, Command, Query, Sender, Verifier};
+use crate::callback::{
+    Application, BODY_MAX_BYTES, BodyError, Callback, Command, Query, Sender, SignedBy, Verifier,
+};
 use crate::config::WebhookSettings;
 use crate::event::Event;
 use crate::forward::{ForwardError, Forwarder, LOOP_HEADER, Want};
@@ -98,13 +100,17 @@ impl Webhook {
         let start = Instant::now();
         let cold_start = self.is_cold.swap(false, Ordering::Relaxed);
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let delivery = match self.admit(request, &query, now) {
-            Ok((command, callback)) => self.handle(command, &callback, start).await,
-            Err(refusal) => Delivery::refused(refusal),
+        let (delivery, token) = match self.admit(request, &query, now) {
+            Ok((command, callback)) => (self.handle(command, &callback, start).await, self.signed_by(&query)),
+            Err(refusal) => (Delivery::refused(refusal), None),
         };
         let duration = start.elapsed();
         let record = delivery.record(&query).timed(duration, now + duration);
-        (delivery.into_response(), Record { cold_start, ..record })
+        (delivery.into_response(), Record { cold_start, token, ..record })
+    }
+
+    fn signed_by(&self, query: &Query<'_>) -> Option<SignedBy> {
+        self.verifier.signed_by(query.sign().ok()??, query.request_time().ok()??)
     }
 
     /// Checks method, SdkAppid, Sign and RequestTime, size, command, in this order: nothing is read from a body before its

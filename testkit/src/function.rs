@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::local;
 use crate::runtime_api::RuntimeApi;
 
 /// How long an invocation may take before it counts as failed, and what the function is told of that.
@@ -28,11 +29,12 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a function's binary with these environment variables and no others.
+    /// Starts a function's binary with these environment variables, credentials, and no others.
     pub async fn start(binary: &Path, env: &[(&str, &str)]) -> io::Result<Self> {
         let api = RuntimeApi::start().await?;
         let mut child = Command::new(binary)
             .env_clear()
+            .envs(local::CREDENTIALS)
             .envs(env.iter().copied())
             .env("AWS_LAMBDA_RUNTIME_API", &api.address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "function")

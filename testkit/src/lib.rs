@@ -8,6 +8,8 @@ pub mod chat;
 pub mod feeder;
 pub mod function;
 pub mod life;
+pub mod local;
+pub mod lost;
 pub mod model;
 pub mod proxy;
 pub mod queue;

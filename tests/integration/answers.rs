@@ -3,6 +3,7 @@
 use chat_groups::callback::BODY_MAX_BYTES;
 use chat_groups::log::{Level, Outcome};
 use lambda_http::http::Method;
+use serde_json::{Value, json};
 
 use crate::harness::{NOW, SIGN, Table, body, deliver, genuine_query, post, send};
 
@@ -94,11 +95,15 @@ async fn parameters_are_taken_in_any_order_repeated_encoded_and_beside_the_opera
 #[tokio::test]
 async fn either_token_signs_while_it_is_being_changed() {
     let table = Table::start().await;
-    for (tokens, codes) in
-        [("new xxxxyyyy", (200, 0)), ("xxxxyyyy new", (200, 0)), ("new newer", (403, 120_004))]
-    {
+    for (tokens, codes, token) in [
+        ("xxxxyyyy", (200, 0), Value::Null),
+        ("xxxxyyyy new", (200, 0), json!("first")),
+        ("new xxxxyyyy", (200, 0), json!("last")),
+        ("new newer", (403, 120_004), Value::Null),
+    ] {
         let webhook = table.webhook_with(&[("CALLBACK_TOKENS", tokens)]);
-        assert_eq!(deliver(&webhook, &body("g", 1, &[])).await.codes(), codes, "{tokens}");
+        let answered = deliver(&webhook, &body("g", 1, &[])).await;
+        assert_eq!((answered.codes(), &answered.line["token"]), (codes, &token), "{tokens}");
     }
 }
 

@@ -21,9 +21,6 @@ async fn start(binary: &str, table_url: &str, queue_url: &str) -> Function {
         ("CALLBACK_TOKENS", TOKEN),
         ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
         ("RETRY_QUEUE_URL", queue_url),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
         ("AWS_ENDPOINT_URL_SQS", queue_url),
     ];
@@ -157,7 +154,7 @@ async fn a_missing_setting_stops_the_start_with_one_line_that_names_it() {
         (WEBHOOK, vec![], "SDK_APP_ID"),
         (WEBHOOK, vec![("SDK_APP_ID", "1"), ("TABLE_NAME", "groups")], "CALLBACK_TOKENS"),
         (REDRIVE, vec![("SDK_APP_ID", "one")], "SDK_APP_ID"),
-        (REDRIVE, vec![("SDK_APP_ID", "1"), ("TABLE_NAME", "groups")], "AWS_ACCESS_KEY_ID"),
+        (REDRIVE, vec![("SDK_APP_ID", "1"), ("TABLE_NAME", "groups"), ("AWS_REGION", "")], "AWS_REGION"),
     ] {
         let mut function = Function::start(Path::new(binary), &env).await.unwrap();
         assert!(!function.ended().await.unwrap());

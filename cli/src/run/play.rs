@@ -13,12 +13,9 @@ use chat_groups_testkit::life::{Step, life};
 use chat_groups_testkit::model::{seen, view};
 use chat_groups_testkit::samples::{SAMPLE, Signer};
 use chat_groups_testkit::table as database;
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use lambda_http::http::{Request, StatusCode};
 use serde_json::Value;
 
+use crate::post::{Answer, Poster};
 use crate::show;
 
 const SAMPLE_GROUP: &str = "@TGS#2J4SZEAEL";
@@ -32,23 +29,16 @@ const NEWCOMER: &str = "carol";
 
 /// A receiver, the table behind it, and who sends to it.
 pub struct Stage {
-    pub url: String,
+    pub poster: Poster,
     pub sdk_app_id: u64,
     pub token: String,
     pub table: Table,
     pub reader: Reader,
 }
 
-/// What came back.
-struct Answer {
-    status: StatusCode,
-    text: String,
-}
-
-impl Answer {
-    fn is_ok(&self) -> bool {
-        self.status == StatusCode::OK && self.text == r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
-    }
+/// Whether the answer is the one that Chat expects.
+fn is_ok(answer: &Answer) -> bool {
+    answer.status == 200 && answer.text == r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#
 }
 
 impl Stage {
@@ -56,9 +46,10 @@ impl Stage {
     pub async fn sample(&self) -> Result<(), Box<dyn Error>> {
         let key = self.key(SAMPLE_GROUP);
         let was_there = self.has(&key).await?;
-        let target = self.target(RosterCommand::AfterCreateGroup.name());
+        let query = self.query(RosterCommand::AfterCreateGroup.name());
+        let target = self.poster.target(&query);
         println!("\nThe vendor's sample, signed as Chat would sign it:\n\nPOST {target}\n\n{SAMPLE}");
-        let answer = post(&target, SAMPLE).await?;
+        let answer = self.poster.post(&query, SAMPLE).await?;
         println!("\nThe answer:\n\n{}\n{}\n\nThe items in the table:", answer.status, answer.text);
 
         let group = self.reader.group(&key).await?;
@@ -70,7 +61,7 @@ impl Stage {
         let is_sample = |group: &Attributes| text_of(group, "group_id") == Some(SAMPLE_GROUP);
         // An earlier run's table may hold what is newer than the sample.
         let is_stored = group.is_some_and(|group| is_sample_group(&group)) && groups.iter().any(is_sample);
-        let promised = answer.is_ok() && (was_there || is_stored);
+        let promised = is_ok(&answer) && (was_there || is_stored);
         if promised { Ok(()) } else { Err("the answer or the items are not as promised".into()) }
     }
 
@@ -94,12 +85,11 @@ impl Stage {
         };
         let command = body["CallbackCommand"].as_str().unwrap_or_default();
         println!("\n{}. {name}: {command}\n", steps.len());
-        let target = self.target(command);
-        let answer = post(&target, &body.to_string()).await?;
+        let answer = self.poster.post(&self.query(command), &body.to_string()).await?;
         let roster = seen(self.reader.group(&self.key(LIFE_GROUP)).await?.as_ref());
         show::roster(&roster);
         let expected = view(steps.iter().map(|step| &step.body));
-        if !answer.is_ok() {
+        if !is_ok(&answer) {
             return Err(format!("{name}: expected OK, got {} {}", answer.status, answer.text).into());
         }
         if roster != expected {
@@ -112,15 +102,15 @@ impl Stage {
         GroupKey { sdk_app_id: self.sdk_app_id, group_id: group_id.to_owned() }
     }
 
-    /// The URL of a genuine callback that is sent now.
-    fn target(&self, command: &str) -> String {
+    /// The query string of a genuine callback that is sent now.
+    fn query(&self, command: &str) -> String {
         let request_time = to_millis(SystemTime::now()) / 1000;
         let signer = Signer {
             token: self.token.clone(),
             sdk_app_id: self.sdk_app_id.to_string(),
             request_time: request_time.to_string(),
         };
-        format!("{}?{}", self.url, signer.query(command))
+        signer.query(command)
     }
 
     /// Whether there is an item of this group, be it the mark of a destroyed one.
@@ -130,14 +120,6 @@ impl Stage {
         let request = request.key("pk", text(&partition_key(key))).key("sk", text(GROUP_SK));
         Ok(request.send().await?.item.is_some())
     }
-}
-
-async fn post(target: &str, body: &str) -> Result<Answer, Box<dyn Error>> {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<axum::body::Bytes>>();
-    let response = client.request(Request::post(target).body(Full::from(body.to_owned()))?).await?;
-    let status = response.status();
-    let text = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
-    Ok(Answer { status, text })
 }
 
 fn is_sample_group(group: &Group) -> bool {

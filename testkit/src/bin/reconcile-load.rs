@@ -81,9 +81,6 @@ async fn start(table_url: &str, chat_url: &str) -> Result<Function, Box<dyn Erro
         ("CHAT_SECRET_KEY", SECRET_KEY),
         // As fast as it can: the calls are counted, and at a real rate they take calls / rate seconds.
         ("CHAT_REQUESTS_PER_SECOND", "1000000"),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
     ];
     Function::start_release("reconcile", &env).await

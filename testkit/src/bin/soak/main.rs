@@ -6,7 +6,6 @@ mod plan;
 mod redriver;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env::VarError;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,12 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::config::aws_settings;
 use chat_groups::store::Reader;
 use chat_groups_testkit::function::Function;
+use chat_groups_testkit::lost::{self, Lost};
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
 use chat_groups_testkit::samples::{self, Signer};
-use chat_groups_testkit::table as database;
+use chat_groups_testkit::{local, table as database};
 use clap::Parser;
 use fastrand::Rng;
 use plan::Plan;
@@ -102,7 +103,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     let mut wrong = unexpected(&delivered);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
-    redriver.drain(lost(&delivered.lines)).await?;
+    redriver.drain(lost(&delivered.lines)?).await?;
     let groups = groups(&plan.bodies);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
@@ -158,8 +159,9 @@ async fn deliver(
 /// What should never have been answered, or logged.
 fn unexpected(delivered: &Delivered) -> Vec<String> {
     let mut wrong = Vec::new();
+    let outcome = |name: &str| delivered.lines.iter().filter(|line| line["outcome"] == name).count();
     let count = |status: u64| delivered.answers.iter().filter(|answer| answer.status == status).count();
-    let (lost, answered_503) = (lost(&delivered.lines).len(), count(503));
+    let (lost, answered_503) = (outcome("lost"), count(503));
     if lost != answered_503 {
         wrong.push(format!("{answered_503} answers of 503, but {lost} lost events in the log"));
     }
@@ -169,14 +171,14 @@ fn unexpected(delivered: &Delivered) -> Vec<String> {
     wrong
 }
 
-/// The messages of lost events, as they stand in the log.
-fn lost(lines: &[Value]) -> Vec<String> {
-    let lost = lines.iter().filter(|line| line["outcome"] == "lost");
-    lost.flat_map(|line| match &line["event"] {
-        Value::Array(messages) => messages.iter().map(ToString::to_string).collect(),
-        message => vec![message.to_string()],
-    })
-    .collect()
+/// The messages of lost events, as the log holds them.
+fn lost(lines: &[Value]) -> Result<Vec<String>, String> {
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    let whole = |lost| match lost {
+        Lost::Event(message) => Ok(message.to_string()),
+        other => Err(format!("expected a whole event in the log, found {other:?}")),
+    };
+    lost::parse(&lines.join("\n"))?.into_iter().map(whole).collect()
 }
 
 /// What was told of each group.
@@ -242,9 +244,6 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
         // The sample's Sign is as old as the vendor's example.
         ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
         ("RETRY_QUEUE_URL", queue_url),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
         ("AWS_ENDPOINT_URL_SQS", queue_url),
     ];
@@ -252,11 +251,7 @@ async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function,
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
-    let settings = chat_groups::config::aws_settings(&|name| match name {
-        "AWS_ENDPOINT_URL" => Ok(table_url.to_owned()),
-        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
-        _ => Err(VarError::NotPresent),
-    })?;
+    let settings = aws_settings(&|name| local::variable(name, table_url))?;
     let long = Duration::from_secs(60);
     Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
 }

@@ -1,7 +1,6 @@
-//! The log lines of lost events: one a line, or as an array of strings, as the AWS CLI prints them.
+//! The lost events that a log holds: what put-back sends, and what the soak and the tests have to find whole.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -23,18 +22,9 @@ pub enum Lost {
     Incomplete { lost_id: String, found: usize, parts: usize },
 }
 
-/// Reads a file, or standard input for `-`. Lines with other outcomes are passed over.
-pub fn read(path: &str) -> Result<Vec<Lost>, String> {
-    let mut text = String::new();
-    let read = match path {
-        "-" => std::io::stdin().read_to_string(&mut text),
-        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
-    };
-    read.map_err(|error| format!("LINES: {path}: {error}"))?;
-    parse(&text).map_err(|error| format!("LINES: {path}: expected log lines in JSON ({error})"))
-}
-
-fn parse(text: &str) -> Result<Vec<Lost>, String> {
+/// Reads log lines in JSON, one a line, or as an array of strings, as the AWS CLI prints them. Lines with other outcomes
+/// are passed over.
+pub fn parse(text: &str) -> Result<Vec<Lost>, String> {
     let mut lines = Lines::default();
     for value in serde_json::Deserializer::from_str(text).into_iter() {
         value.and_then(|value| lines.take(value)).map_err(|error| error.to_string())?;
