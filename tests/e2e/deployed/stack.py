@@ -47,6 +47,7 @@ class Stack:
         self.emulator = emulator()
         for service in ("cloudformation", "dynamodb", "events", "iam", "lambda", "logs", "sqs"):
             setattr(self, service.replace("lambda", "functions"), self.emulator.client(service))
+        self.token = TOKEN
         self.emulator.client("secretsmanager").create_secret(Name=f"{name}/token", SecretString=TOKEN)
 
     def begin(self, *command, **variables):
@@ -96,9 +97,9 @@ class Stack:
             "StackResourceDetail"
         ]["PhysicalResourceId"]
 
-    def post(self, command, body, token=TOKEN):
+    def post(self, command, body):
         """A callback as Chat sends it; the status and the ErrorCode of its answer."""
-        status, answer = post(self.url, token, SDK_APP_ID, command, body)
+        status, answer = post(self.url, self.token, SDK_APP_ID, command, body)
         return status, answer.get("ErrorCode")
 
     def items(self, group=None):

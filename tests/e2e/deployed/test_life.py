@@ -12,6 +12,7 @@ from .stack import SDK_APP_ID, TOKEN, Stack, emulator, token_file
 # CloudFormation finds that there is no such secret only once it has begun.
 NOWHERE = "https://{{resolve:secretsmanager:nowhere}}"
 VERIFIED = 18
+ROTATION_SECONDS = 120
 
 
 class Life(unittest.TestCase):
@@ -51,24 +52,25 @@ class Life(unittest.TestCase):
 
     def test_4_a_rotation_refuses_no_callback(self):
         with Load(self.stack) as load:
-            self.rotate(load)
+            self.rotate()
         self.assertEqual(set(load.answers), {(200, 0)})
         secret = emulator().client("secretsmanager").get_secret_value(SecretId="life/token")["SecretString"]
-        self.assertEqual((secret, self.setting("CALLBACK_TOKENS")), (load.token, load.token))
-        self.assertNotEqual(load.token, TOKEN)
+        self.assertEqual((secret, self.setting("CALLBACK_TOKENS")), (self.stack.token, self.stack.token))
+        self.assertNotEqual(self.stack.token, TOKEN)
 
-    def rotate(self, load):
+    def rotate(self):
         """Enters the new token into Chat's console once it is asked for."""
         rotation = self.stack.begin("./chat-groups", "rotate")
-        answer = ""
-        while "3. Enter" not in answer:
-            answer = rotation.stdout.readline()
-            if answer.startswith("    ") and len(answer.strip()) == 64:
-                token = answer.strip()
+        for line in rotation.stdout:
+            if line.startswith("    "):
+                token = line.strip()
+            if line.startswith("3."):
+                break
+            if "accept this token" in line:
                 rotation.stdin.write("\n")
                 rotation.stdin.flush()
-        load.token = token
-        said, _ = rotation.communicate("\n", timeout=120)
+        self.stack.token = token
+        said, _ = rotation.communicate("\n", timeout=ROTATION_SECONDS)
         self.assertEqual(rotation.returncode, 0, said)
 
     def setting(self, name):
@@ -115,14 +117,14 @@ class Load:
     SENDERS = 3
 
     def __init__(self, stack):
-        self.stack, self.token, self.answers, self.ended = stack, TOKEN, [], threading.Event()
+        self.stack, self.answers, self.ended = stack, [], threading.Event()
         self.threads = [threading.Thread(target=self.send, args=[sender]) for sender in range(self.SENDERS)]
 
     def send(self, sender):
         for number in itertools.count():
             if self.ended.is_set():
                 return
-            self.answers.append(created(self.stack, f"load-{sender}-{number}", token=self.token))
+            self.answers.append(created(self.stack, f"load-{sender}-{number}"))
             time.sleep(0.05)
 
     def __enter__(self):
@@ -136,7 +138,7 @@ class Load:
             thread.join()
 
 
-def created(stack, group, at=None, token=TOKEN):
+def created(stack, group, at=None):
     body = {
         "CallbackCommand": "Group.CallbackAfterCreateGroup",
         "GroupId": group,
@@ -147,7 +149,7 @@ def created(stack, group, at=None, token=TOKEN):
         "MemberList": [{"Member_Account": "ana"}, {"Member_Account": "ben"}],
         "EventTime": int(at or time.time() * 1000),
     }
-    return stack.post("Group.CallbackAfterCreateGroup", body, token)
+    return stack.post("Group.CallbackAfterCreateGroup", body)
 
 
 def remove(stack):
