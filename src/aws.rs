@@ -29,6 +29,8 @@ pub struct AwsSettings {
     pub dynamodb_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
     pub sqs_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_EVENTBRIDGE`, else `AWS_ENDPOINT_URL`.
+    pub eventbridge_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
     pub secrets_manager_endpoint: Option<String>,
     /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
@@ -74,6 +76,12 @@ impl Aws {
     /// A client for the queues.
     pub fn sqs(&self, timeouts: Timeouts) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
+    }
+
+    /// A client for the event bus.
+    pub fn eventbridge(&self, timeouts: Timeouts) -> aws_sdk_eventbridge::Client {
+        let endpoint = self.settings.eventbridge_endpoint.as_deref();
+        aws_sdk_eventbridge::Client::new(&self.config(timeouts, endpoint))
     }
 
     /// A client for servers that are not AWS's.

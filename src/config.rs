@@ -1,5 +1,7 @@
 //! The settings of every function: environment variables, read once at the start.
 
+mod publish;
+
 use std::borrow::Cow;
 use std::env::VarError;
 use std::num::NonZeroU32;
@@ -7,6 +9,8 @@ use std::path::Path;
 
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
+
+pub use publish::{HistorySettings, PublishSettings};
 
 use crate::aws::AwsSettings;
 use crate::callback::{Application, Token, Unsigned, Verifier, decimal};
@@ -19,6 +23,13 @@ const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
 
 /// The requests to Chat's REST API in a second by default: a tenth of what the vendor allows.
 const DEFAULT_CHAT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// What `SDK_APP_ID` should hold.
+const SDK_APP_ID: &str = "the application's SdkAppid, a decimal number";
+
+/// What a variable with the name of a table should hold.
+const TABLE_NAME: &str =
+    "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
 
 /// An environment to read: `std::env::var`, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
@@ -157,21 +168,23 @@ pub fn aws_settings(env: Environment<'_>) -> Result<AwsSettings, ConfigError> {
         region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
         dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
         sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+        eventbridge_endpoint: endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE")?,
         secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
         trust: trust(env)?,
     })
 }
 
 fn sdk_app_id(env: Environment<'_>) -> Result<u64, ConfigError> {
-    required(env, "SDK_APP_ID", "the application's SdkAppid, a decimal number", decimal)
+    required(env, "SDK_APP_ID", SDK_APP_ID, decimal)
 }
 
 fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
-    let expected = "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
-    required(env, "TABLE_NAME", expected, |text| {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        ((3..=255).contains(&text.len()) && text.chars().all(is_name)).then(|| text.to_owned())
-    })
+    required(env, "TABLE_NAME", TABLE_NAME, name_of_table)
+}
+
+fn name_of_table(text: &str) -> Option<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    ((3..=255).contains(&text.len()) && text.chars().all(is_name)).then(|| text.to_owned())
 }
 
 fn application(env: Environment<'_>) -> Result<Application, ConfigError> {

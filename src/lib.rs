@@ -18,6 +18,7 @@ pub mod callback;
 pub mod chat;
 pub mod config;
 pub mod event;
+pub mod feed;
 pub mod forward;
 mod functions;
 pub mod http;
@@ -27,4 +28,4 @@ mod retry;
 pub mod store;
 pub mod time;
 
-pub use functions::{Refusal, gateway, reconcile, redrive, webhook};
+pub use functions::{Refusal, gateway, publish, reconcile, redrive, webhook};

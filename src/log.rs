@@ -53,7 +53,9 @@ pub enum Outcome {
     Lost,
     /// A part of a lost event.
     LostPart,
-    /// `redrive` could not finish it; it stays in its queue.
+    /// `publish` told all changes.
+    Published,
+    /// `redrive` or `publish` could not finish it; it comes again.
     Failed,
 }
 

@@ -6,10 +6,12 @@
 //!
 //! An event costs reads and writes of the items that it names. Only a sweep walks through a partition.
 
+mod change;
 mod insert;
 mod item;
 mod lease;
 mod merge;
+mod page;
 mod partition;
 #[cfg(test)]
 #[expect(clippy::panic, clippy::expect_used)]
@@ -26,11 +28,13 @@ use aws_sdk_dynamodb::Client;
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub(crate) use item::ItemKey;
-use item::scoped_key;
+pub(crate) use change::{Change, ChangeKind, change, snapshot};
 pub use item::{GROUP_SK, partition_key, text_of};
+pub(crate) use item::{ItemKey, read, scoped_key};
 pub(crate) use lease::Lease;
-pub(crate) use merge::is_member;
+#[cfg(test)]
+pub(crate) use merge::tests::said;
+pub(crate) use merge::{is_member, is_there, join};
 pub(crate) use partition::Partition;
 pub use reader::{Group, Reader};
 pub(crate) use scan::{Listed, Position, position};

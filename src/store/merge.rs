@@ -57,7 +57,7 @@ pub(crate) fn is_member(facts: &Facts, group: &Facts) -> bool {
 }
 
 /// The join (least upper bound) of two sets of facts.
-pub(super) fn join(stored: &Facts, incoming: &Facts) -> Facts {
+pub(crate) fn join(stored: &Facts, incoming: &Facts) -> Facts {
     let began = stored.began.as_ref().max(incoming.began.as_ref());
     let event_time = began.map(|fact| fact.time);
     let values = names(stored, incoming).filter_map(|name| {

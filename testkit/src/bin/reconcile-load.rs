@@ -45,7 +45,7 @@ async fn run(Args { group_count: groups }: Args) -> Result<(), Box<dyn Error>> {
     let create_time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
     chat.groups(|model| (0..groups).for_each(|number| add(model, number, create_time)));
     let database = dynoxide::Database::memory()?;
-    database::create_table(&database)?;
+    database::create_table(&database, database::Stream::Off)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let table_url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(dynoxide::server::serve_on(listener, database));

@@ -80,7 +80,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
     let database = dynoxide::Database::memory()?;
-    database::create_table(&database)?;
+    database::create_table(&database, database::Stream::Off)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let table_url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(dynoxide::server::serve_on(listener, database));
