@@ -55,7 +55,8 @@ soak: ## Runs 20,000 events with random faults through the functions and audits 
 	cargo build --locked --release --bins
 	$(TESTKIT) soak
 
-events: ## Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
+# Remakes the files in events/; TOKEN, SDK_APP_ID and REQUEST_TIME may be set
+events:
 	$(TESTKIT) events
 
 check: $(TOOLS)/bin/cargo-machete ## Runs all static checks
@@ -114,7 +115,8 @@ e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed $
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python -m unittest discover --start-directory tests/e2e --verbose
 
-screenshots: $(TOOLS)/aws/installed ## Remakes the pictures of the page in docs/; takes Chromium and its driver
+# Remakes the pictures of the page in docs/; takes Chromium and its driver
+screenshots: $(TOOLS)/aws/installed
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
