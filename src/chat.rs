@@ -6,8 +6,8 @@
 mod answer;
 mod command;
 mod error;
+mod pacer;
 mod pages;
-mod rate;
 mod usersig;
 
 use std::collections::BTreeSet;
@@ -29,9 +29,9 @@ pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
 use answer::{MemberPage, each, parse, redact, required};
 pub use command::Command;
 pub use error::{ChatError, Class, Reason};
+use pacer::Pacer;
 pub use pages::Paging;
 use pages::{Place, in_parts};
-use rate::Pacer;
 pub use usersig::SecretKey;
 
 /// The most groups in one page of the list.

@@ -4,11 +4,11 @@
 //! table lacks, and last destroys those that Chat calls gone twice. What differs is written as an event of the moment
 //! before the question, so that every newer callback wins.
 
-mod difference;
+mod checkpoint;
+mod compare;
+mod diff;
 mod gone;
-mod group;
 mod pass;
-mod place;
 mod report;
 mod request;
 
@@ -25,7 +25,7 @@ use crate::chat::{ChatApi, ChatError, Class, Reason, SecretKey};
 use crate::config::{KeySource, ReconcileSettings};
 use crate::retry::{RetryError, retry_until};
 use crate::store::{Lease, Store, StoreError};
-use difference::Unusable;
+use diff::Unusable;
 use pass::Pass;
 
 /// Nobody waits for an answer here.

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::place::{Place, Stage};
+use super::checkpoint::{Place, Stage};
 use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report, TimeLimit};
 use crate::chat::{Class, GROUPS_MAX};
 use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};

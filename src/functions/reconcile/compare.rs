@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use super::difference::{Life, Unusable, as_of, of_group, of_members};
+use super::diff::{Life, Unusable, as_of, of_group, of_members};
 use super::pass::{PARALLEL_GROUPS, Pass, State};
 use super::{Correction, ReconcileError};
 use crate::chat::{Answer, ChatError, Class, GroupInfo, Paging, Roster};
@@ -178,7 +178,7 @@ fn difference(
     let (members, absent) = match roster.filter(|_| life != Life::Over) {
         Some(Answer { asked_at, value: roster }) => {
             let after = known.group_after(&group);
-            of_members(&roster, super::difference::as_of(asked_at), (life, &after), &known.members())?
+            of_members(&roster, super::diff::as_of(asked_at), (life, &after), &known.members())?
         }
         None => Default::default(),
     };
