@@ -29,16 +29,16 @@ use tokio::time::Instant;
 pub(crate) use item::ItemKey;
 use item::scoped_key;
 pub use item::{GROUP_SK, partition_key, text_of};
-pub(crate) use lease::Lease;
-pub(crate) use merge::is_member;
-pub(crate) use partition::Partition;
+pub(crate) use lease::{Acquired, Lease, PassKind};
+pub(crate) use merge::{is_member, is_of_earlier_life};
+pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};
-pub(crate) use scan::{Listed, Position, position};
+pub(crate) use scan::{Listed, ScanKey, scan_key};
 
 use crate::event::{Event, Facts};
 use crate::retry::RetryError;
 use crate::time::EventTime;
-use merge::{is_of_earlier_life, newest};
+use merge::newest;
 use write::ItemWrite;
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.

@@ -1,4 +1,4 @@
-//! What Chat says of a group and its members, as far as the table says something else.
+//! The differences between Chat's answers about a group and the table. No network, no clock.
 //!
 //! Absent equals empty. The type, and custom fields that Chat does not name, are not compared.
 
@@ -6,35 +6,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::chat::{GroupInfo, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Facts, Members, fact, normal_role};
-use crate::store::is_member;
+use crate::chat::{Answer, GroupInfo, Member, Roster};
+use crate::event::{ACCOUNT_MAX_BYTES, Facts, MAX_AHEAD, fact, normal_role};
+use crate::store::{is_change, is_member, is_of_earlier_life};
 use crate::time::EventTime;
 
-/// How much earlier than its question an answer is said: every callback of what happened since then is newer, whatever
-/// the clocks of Chat's servers differ.
+/// Answers are dated this long before the question, so that later callbacks win despite clock skew.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How much later than the creation that is known another one must be to be another: CreateTime has no milliseconds,
-/// and comes from another clock than EventTime.
+/// A CreateTime this much after the stored `event_time` means that the group was created again: CreateTime has no
+/// milliseconds, and comes from another clock than EventTime.
 const SAME_CREATION: Duration = Duration::from_secs(60);
 
-/// How far CreateTime may lie ahead of the question, as EventTime may.
-const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+/// A member who left this short a time before the question may still be listed by a server that lags behind.
+const RECENTLY: Duration = Duration::from_secs(5 * 60);
 
-/// The moment that an answer speaks of.
+/// The time of an answer's facts.
 pub(super) fn as_of(asked_at: SystemTime) -> EventTime {
     EventTime::from(asked_at.checked_sub(MARGIN).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// Which life of a group Chat speaks of.
+/// The life of a group that Chat's answer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
-    /// The one that the table shows.
-    Partition,
-    /// One that the table does not know, since this time.
+    /// The one in the table.
+    Current,
+    /// One that the table lacks, since this time.
     New(EventTime),
-    /// The table knows of a destruction that is newer than the answer.
+    /// One whose destruction is stored, newer than the answer.
     Over,
 }
 
@@ -45,115 +44,161 @@ pub enum Unusable {
     #[error("CreateTime: expected a time that is not ahead, in seconds since the Unix epoch")]
     CreateTime,
     /// A group is created with all of its members or not at all.
-    #[error(
-        "MemberList: expected as many members as MemberNum says and, over several pages, the same ones twice"
-    )]
+    #[error("MemberList: expected as many members as MemberNum says")]
     Incomplete,
-    /// An account has no place in the table.
+    /// An account has no room in the table's key.
     #[error("Member_Account: expected at most {ACCOUNT_MAX_BYTES} bytes")]
     Account,
 }
 
 impl Life {
-    /// Compares CreateTime with what is known of the group.
-    pub(super) fn of(info: &GroupInfo, as_of: EventTime, known: &Facts) -> Result<Self, Unusable> {
+    /// Compares CreateTime with the stored facts of the group.
+    pub(super) fn compare(info: &GroupInfo, as_of: EventTime, stored: &Facts) -> Result<Self, Unusable> {
         let created_at = info.create_time.filter(|seconds| *seconds > 0);
         let created_at = created_at.map(|seconds| EventTime::from_millis(seconds.saturating_mul(1000)));
-        if let (Some(event_time), None) = (known.event_time(), known.ended_at())
-            && created_at.is_none_or(|created_at| created_at <= later(event_time, SAME_CREATION))
+        if let (Some(event_time), None) = (stored.event_time(), &stored.ended)
+            && created_at.is_none_or(|created_at| created_at <= event_time + SAME_CREATION)
         {
-            return Ok(Self::Partition);
+            return Ok(Self::Current);
         }
-        if known.ended_at() >= Some(as_of) {
+        if stored.ended_at() >= Some(as_of) {
             return Ok(Self::Over);
         }
-        let created_at = created_at.filter(|time| *time <= later(as_of, MARGIN + MAX_AHEAD));
+        let created_at = created_at.filter(|time| *time <= as_of + MARGIN + MAX_AHEAD);
         let created_at = created_at.ok_or(Unusable::CreateTime)?;
-        Ok(Self::New(known.ended_at().map_or(created_at, |gone_at| created_at.max(gone_at.next()))))
+        Ok(Self::New(stored.ended_at().map_or(created_at, |ended_at| created_at.max(ended_at.next()))))
     }
 
-    /// When what Chat says of this life counts as said: not before it began.
+    /// The time of an answer's facts about this life: not before it began.
     fn since(self, as_of: EventTime) -> EventTime {
         match self {
             Self::New(created_at) => as_of.max(created_at),
-            Self::Partition | Self::Over => as_of,
+            Self::Current | Self::Over => as_of,
         }
     }
 }
 
-fn later(time: EventTime, by: Duration) -> EventTime {
-    let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-    EventTime::from_millis(time.as_millis().saturating_add(millis))
-}
-
-/// What is to be said of the group itself.
-pub(super) fn of_group(info: &GroupInfo, as_of: EventTime, life: Life, known: &Facts) -> Facts {
+/// The group's own facts that differ from the stored ones.
+pub(super) fn diff_group(info: &GroupInfo, as_of: EventTime, life: Life, stored: &Facts) -> Facts {
     let time = life.since(as_of);
-    let mut said = match life {
-        // How it was created is not known: the details of an earlier life don't stay.
+    let mut incoming = match life {
+        // Nothing is known about the creation itself: the details of an earlier life don't stay.
         Life::New(created_at) => Facts::present(created_at),
-        Life::Partition => Facts::default(),
+        Life::Current => Facts::default(),
         Life::Over => return Facts::default(),
     };
     let is_new = matches!(life, Life::New(_));
     for (name, value) in info.values.iter().filter(|(name, _)| is_new || *name != fact::TYPE) {
-        if (is_new && !value.is_empty()) || differs(known, name, value) {
+        if (is_new && !value.is_empty()) || stored.value(name).unwrap_or_default() != value {
             let is_value = name != fact::OWNER_ACCOUNT || !value.is_empty();
-            said.set(name.clone(), is_value.then(|| value.clone()), time);
+            incoming.set(name.clone(), is_value.then(|| value.clone()), time);
         }
     }
-    said
+    incoming
 }
 
-fn differs(known: &Facts, name: &str, value: &str) -> bool {
-    known.value(name).unwrap_or_default() != value
+/// A difference that one more question has to confirm.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Doubt {
+    /// Chat lists an account that has left only recently.
+    Added(Arc<Facts>),
+    /// Chat does not list a member, which has been one since this time. Pages that shift may miss somebody.
+    Absent(Option<EventTime>),
 }
 
-/// What is to be said of the members that Chat lists, and the members that it does not list: each of them is to be
-/// confirmed.
-pub(super) fn of_members(
-    roster: &Roster,
-    as_of: EventTime,
-    (life, group): (Life, &Facts),
-    known: &BTreeMap<String, Facts>,
-) -> Result<(Members, Vec<String>), Unusable> {
-    if matches!(life, Life::New(_)) && !(roster.is_steady && roster.is_complete()) {
-        return Err(Unusable::Incomplete);
+/// The members that differ from the stored ones.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct MemberDiff {
+    /// The facts to write.
+    pub incoming: BTreeMap<String, Arc<Facts>>,
+    /// The differences to confirm.
+    pub doubts: BTreeMap<String, Doubt>,
+    /// Members of an earlier life, with no facts.
+    pub leftovers: BTreeMap<String, Arc<Facts>>,
+}
+
+/// Compares a list of members with the stored ones, which come page by page.
+#[derive(Debug)]
+pub(super) struct MemberComparison<'a> {
+    /// The group once its own facts are written.
+    group: &'a Facts,
+    time: EventTime,
+    /// The members that were not met in the table yet; none where they are not compared.
+    listed: Option<BTreeMap<String, Member>>,
+    diff: MemberDiff,
+    /// The facts of the last member: most others have the same.
+    last: Arc<Facts>,
+}
+
+impl<'a> MemberComparison<'a> {
+    /// Begins a comparison.
+    pub(super) fn new(
+        group: &'a Facts,
+        life: Life,
+        roster: Option<Answer<Roster>>,
+    ) -> Result<Self, Unusable> {
+        let time = roster.as_ref().map(|roster| life.since(as_of(roster.asked_at)));
+        let listed = roster.map(|roster| roster.value.members);
+        if listed.iter().flat_map(BTreeMap::keys).any(|account| account.len() > ACCOUNT_MAX_BYTES) {
+            return Err(Unusable::Account);
+        }
+        let time = time.unwrap_or(EventTime::from_millis(0));
+        Ok(Self { group, time, listed, diff: MemberDiff::default(), last: Arc::default() })
     }
-    if roster.members.keys().any(|account| account.len() > ACCOUNT_MAX_BYTES) {
-        return Err(Unusable::Account);
-    }
-    let time = life.since(as_of);
-    let none = Facts::default();
-    let said = roster.members.iter().map(|(account, member)| {
-        let known = known.get(account).unwrap_or(&none);
-        let is_new = !is_member(known, group);
-        let mut said = if is_new { Facts::present(time) } else { Facts::default() };
-        let role = member.role.clone().map(normal_role).filter(|role| !role.is_empty());
-        for (name, value) in [(fact::ROLE, role), (fact::NAME_CARD, Some(member.name_card.clone()))] {
-            let is_told = |value: &String| match is_new {
-                true => !value.is_empty(),
-                false => differs(known, name, value),
-            };
-            if let Some(value) = value.filter(is_told) {
-                said.set(name, Some(value), time);
+
+    /// Compares some stored members.
+    pub(super) fn diff_members(&mut self, stored: impl IntoIterator<Item = (String, Facts)>) {
+        for (account, stored) in stored {
+            let listed = self.listed.as_mut().map(|listed| listed.remove(&account));
+            match listed {
+                Some(Some(member)) => self.diff_member(account, &stored, member),
+                Some(None) if is_member(&stored, self.group) => {
+                    self.diff.doubts.insert(account, Doubt::Absent(stored.event_time()));
+                }
+                _ if stored.ended.is_none() && is_of_earlier_life(&stored, self.group) => {
+                    self.diff.leftovers.insert(account, Arc::default());
+                }
+                _ => {}
             }
         }
-        (account.clone(), Arc::new(said))
-    });
-    let said = said.filter(|(_, said)| !said.is_empty()).collect();
-    let absent = known
-        .iter()
-        .filter(|(account, facts)| is_member(facts, group) && !roster.members.contains_key(*account))
-        .map(|(account, _)| account.clone())
-        .collect();
-    Ok((said, absent))
-}
+    }
 
+    /// Compares the members that are not stored at all, and ends.
+    pub(super) fn finish(mut self) -> MemberDiff {
+        let none = Facts::default();
+        for (account, member) in self.listed.take().unwrap_or_default() {
+            self.diff_member(account, &none, member);
+        }
+        self.diff
+    }
+
+    fn diff_member(&mut self, account: String, stored: &Facts, listed: Member) {
+        let is_new = !is_member(stored, self.group);
+        let mut incoming = if is_new { Facts::present(self.time) } else { Facts::default() };
+        let role = listed.role.map(normal_role).filter(|role| !role.is_empty());
+        for (name, value) in [(fact::ROLE, role), (fact::NAME_CARD, Some(listed.name_card))] {
+            let stored = if is_new { "" } else { stored.value(name).unwrap_or_default() };
+            if let Some(value) = value.filter(|value| value != stored) {
+                incoming.set(name, Some(value), self.time);
+            }
+        }
+        if incoming.is_empty() || !is_change(stored, &incoming, self.group) {
+            return;
+        }
+        if incoming != *self.last {
+            self.last = Arc::new(incoming);
+        }
+        let has_left_recently = stored.ended_at().is_some_and(|left_at| left_at + RECENTLY >= self.time);
+        if is_new && has_left_recently {
+            self.diff.doubts.insert(account, Doubt::Added(Arc::clone(&self.last)));
+        } else {
+            self.diff.incoming.insert(account, Arc::clone(&self.last));
+        }
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Member;
 
     const MINUTE: u64 = 60_000;
 
@@ -174,35 +219,36 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_said_five_seconds_before_its_question() {
+    fn an_answer_is_dated_five_seconds_before_its_question() {
         assert_eq!(as_of(crate::time::from_millis(12_345)), at(7_345));
         assert_eq!(as_of(SystemTime::UNIX_EPOCH), at(0));
     }
 
     #[test]
     fn a_creation_is_another_one_once_it_is_more_than_a_minute_later() {
-        let life = |seconds, event_time| Life::of(&created(seconds), at(10 * MINUTE), &there(event_time));
-        assert_eq!(life(60, 0), Ok(Life::Partition));
+        let life =
+            |seconds, event_time| Life::compare(&created(seconds), at(10 * MINUTE), &there(event_time));
+        assert_eq!(life(60, 0), Ok(Life::Current));
         assert_eq!(life(61, 0), Ok(Life::New(at(61_000))));
-        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Partition));
-        assert_eq!(Life::of(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Partition));
+        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Current));
+        assert_eq!(Life::compare(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Current));
     }
 
     #[test]
     fn a_group_that_is_not_there_is_created_after_its_destruction() {
         let gone = |gone_at| Facts { ended: Facts::destroyed(at(gone_at)).ended, ..there(1_000) };
-        let life = |seconds, gone_at| Life::of(&created(seconds), at(10 * MINUTE), &gone(gone_at));
+        let life = |seconds, gone_at| Life::compare(&created(seconds), at(10 * MINUTE), &gone(gone_at));
         assert_eq!(life(2, 1_500), Ok(Life::New(at(2_000))));
         assert_eq!(life(2, 2_500), Ok(Life::New(at(2_501))));
         assert_eq!(life(2, 10 * MINUTE - 1), Ok(Life::New(at(10 * MINUTE))));
         // A destruction that is newer than the answer wins.
         assert_eq!(life(2, 10 * MINUTE), Ok(Life::Over));
-        assert_eq!(Life::of(&created(7), at(MINUTE), &Facts::default()), Ok(Life::New(at(7_000))));
+        assert_eq!(Life::compare(&created(7), at(MINUTE), &Facts::default()), Ok(Life::New(at(7_000))));
     }
 
     #[test]
     fn without_a_usable_create_time_nothing_is_created() {
-        let life = |info| Life::of(&info, at(MINUTE), &Facts::default());
+        let life = |info| Life::compare(&info, at(MINUTE), &Facts::default());
         assert_eq!(life(GroupInfo::default()), Err(Unusable::CreateTime));
         assert_eq!(life(created(0)), Err(Unusable::CreateTime));
         assert_eq!(life(created(60 + 305)), Ok(Life::New(at(365_000))));
@@ -218,11 +264,11 @@ mod tests {
 
     #[test]
     fn absent_equals_empty_and_the_type_is_not_compared() {
-        let mut known = there(1);
-        known.set(fact::NAME, text("a"), at(1));
-        known.set(fact::OWNER_ACCOUNT, text("o"), at(1));
-        known.set(fact::TYPE, text("Work"), at(1));
-        known.set("user_defined.not named", text("stays"), at(1));
+        let mut stored = there(1);
+        stored.set(fact::NAME, text("a"), at(1));
+        stored.set(fact::OWNER_ACCOUNT, text("o"), at(1));
+        stored.set(fact::TYPE, text("Work"), at(1));
+        stored.set("user_defined.not named", text("stays"), at(1));
         let same = [
             (fact::NAME, "a"),
             (fact::INTRODUCTION, ""),
@@ -230,7 +276,7 @@ mod tests {
             (fact::TYPE, "Public"),
             ("user_defined.k", ""),
         ];
-        assert!(of_group(&info(&same, None), at(9), Life::Partition, &known).is_empty());
+        assert!(diff_group(&info(&same, None), at(9), Life::Current, &stored).is_empty());
         let other = [
             (fact::NAME, ""),
             (fact::NOTIFICATION, "n"),
@@ -243,13 +289,13 @@ mod tests {
         expected.set(fact::NOTIFICATION, text("n"), at(9));
         expected.set(fact::OWNER_ACCOUNT, None, at(9));
         expected.set("user_defined.k", text("v"), at(9));
-        assert_eq!(of_group(&info(&other, None), at(9), Life::Partition, &known), expected);
+        assert_eq!(diff_group(&info(&other, None), at(9), Life::Current, &stored), expected);
     }
 
     #[test]
-    fn a_new_life_says_all_that_there_is_and_what_is_there_no_more() {
-        let mut known = Facts::default();
-        known.set(fact::INTRODUCTION, text("later than the creation"), at(8));
+    fn a_new_life_has_all_values_and_takes_away_the_older_ones() {
+        let mut stored = Facts::default();
+        stored.set(fact::INTRODUCTION, text("later than the creation"), at(8));
         let values =
             [(fact::TYPE, "Work"), (fact::NAME, "a"), (fact::INTRODUCTION, ""), (fact::FACE_URL, "")];
         let info = info(&values, Some(1));
@@ -257,21 +303,33 @@ mod tests {
         expected.set(fact::TYPE, text("Work"), at(9));
         expected.set(fact::NAME, text("a"), at(9));
         expected.set(fact::INTRODUCTION, text(""), at(9));
-        assert_eq!(of_group(&info, at(9), Life::New(at(5)), &known), expected);
-        // Nothing is said before the life began.
-        let said = of_group(&info, at(3), Life::New(at(5)), &Facts::default());
-        assert_eq!(said.fact(fact::NAME).map(|fact| fact.time), Some(at(5)));
+        assert_eq!(diff_group(&info, at(9), Life::New(at(5)), &stored), expected);
+        // Nothing is incoming before the life began.
+        let incoming = diff_group(&info, at(3), Life::New(at(5)), &Facts::default());
+        assert_eq!(incoming.fact(fact::NAME).map(|fact| fact.time), Some(at(5)));
     }
 
     fn member(role: &str, name_card: &str) -> Member {
         Member { role: text(role), name_card: name_card.to_owned() }
     }
 
-    fn roster(members: &[(&str, Member)]) -> Roster {
+    /// The differences between these members, as Chat lists them, and the stored ones.
+    fn diff(
+        listed: &[(&str, Member)],
+        group: &Facts,
+        stored: impl IntoIterator<Item = (&'static str, Facts)>,
+    ) -> Result<MemberDiff, Unusable> {
         let members: BTreeMap<_, _> =
-            members.iter().map(|(account, member)| ((*account).to_owned(), member.clone())).collect();
-        Roster { member_num: Some(members.len() as u64), members, is_steady: true }
+            listed.iter().map(|(account, member)| ((*account).to_owned(), member.clone())).collect();
+        let value = Roster { member_num: Some(members.len() as u64), members, is_snapshot: true };
+        let roster = Answer { asked_at: crate::time::from_millis(TIME + 5_000), value };
+        let mut comparison = MemberComparison::new(group, Life::Current, Some(roster))?;
+        comparison.diff_members(stored.into_iter().map(|(account, facts)| (account.to_owned(), facts)));
+        Ok(comparison.finish())
     }
+
+    /// The time of the facts of a list.
+    const TIME: u64 = 10 * MINUTE;
 
     fn joined(time: u64, role: &str) -> Facts {
         let mut facts = there(time);
@@ -283,58 +341,67 @@ mod tests {
     fn members_are_compared_by_membership_role_and_name_card() {
         let mut carded = joined(3, "Admin");
         carded.set(fact::NAME_CARD, text("card"), at(3));
-        let known = BTreeMap::from([
-            ("same".to_owned(), joined(3, "Member")),
-            ("bare".to_owned(), there(3)),
-            ("raised".to_owned(), joined(3, "Member")),
-            ("carded".to_owned(), carded),
-            ("left".to_owned(), Facts::departed(at(4), None)),
-            ("earlier".to_owned(), joined(1, "Admin")),
-            ("absent".to_owned(), joined(3, "Member")),
-            ("absent, of an earlier life".to_owned(), joined(1, "Member")),
-        ]);
-        let listed = roster(&[
+        let stored = [
+            ("same", joined(3, "Member")),
+            ("bare", there(3)),
+            ("raised", joined(3, "Member")),
+            ("carded", carded),
+            ("left", Facts::departed(at(4), None)),
+            ("left just now", Facts::departed(at(TIME - 5 * MINUTE), None)),
+            ("left since", Facts::departed(at(TIME + 1), None)),
+            ("earlier", joined(1, "Admin")),
+            ("absent", joined(3, "Member")),
+            ("absent, of an earlier life", joined(1, "Member")),
+            ("absent, left in an earlier life", Facts::departed(at(1), None)),
+        ];
+        let listed = [
             ("same", member("Owner", "")),
             ("bare", Member::default()),
             ("raised", member("Admin", "card")),
-            // No name card is an empty one; no role is none that is told.
+            // No name card is an empty one; no role implies none.
             ("carded", Member::default()),
             ("left", member("Member", "")),
+            ("left just now", member("Member", "")),
+            ("left since", member("Member", "")),
             ("earlier", Member::default()),
             ("new", member("", "card")),
-        ]);
-        let (said, absent) =
-            of_members(&listed, at(9), (Life::Partition, &there(2)), &known).unwrap_or_default();
+        ];
+        let diff = diff(&listed, &there(2), stored).unwrap_or_default();
         let mut raised = Facts::default();
-        raised.set(fact::ROLE, text("Admin"), at(9));
-        raised.set(fact::NAME_CARD, text("card"), at(9));
-        let mut new = there(9);
-        new.set(fact::NAME_CARD, text("card"), at(9));
+        raised.set(fact::ROLE, text("Admin"), at(TIME));
+        raised.set(fact::NAME_CARD, text("card"), at(TIME));
+        let mut new = there(TIME);
+        new.set(fact::NAME_CARD, text("card"), at(TIME));
         let mut bare = Facts::default();
-        bare.set(fact::NAME_CARD, text(""), at(9));
+        bare.set(fact::NAME_CARD, text(""), at(TIME));
         let expected = [
             ("raised", raised),
             ("carded", bare),
-            ("left", joined(9, "Member")),
-            ("earlier", there(9)),
+            ("left", joined(TIME, "Member")),
+            ("earlier", there(TIME)),
             ("new", new),
         ];
-        assert_eq!(said, expected.map(|(account, facts)| (account.to_owned(), Arc::new(facts))).into());
-        assert_eq!(absent, ["absent"]);
+        let expected = expected.map(|(account, facts)| (account.to_owned(), Arc::new(facts)));
+        assert_eq!(diff.incoming, expected.into());
+        let doubts = [
+            ("absent", Doubt::Absent(Some(at(3)))),
+            ("left just now", Doubt::Added(joined(TIME, "Member").into())),
+        ];
+        assert_eq!(diff.doubts, doubts.map(|(account, doubt)| (account.to_owned(), doubt)).into());
+        assert_eq!(diff.leftovers.into_keys().collect::<Vec<_>>(), ["absent, of an earlier life"]);
     }
 
     #[test]
-    fn a_group_is_created_with_all_of_its_members_or_not_at_all() {
-        let mut listed = roster(&[("a", member("Member", ""))]);
-        listed.member_num = Some(2);
-        let of = |listed: &Roster, life| of_members(listed, at(9), (life, &there(2)), &BTreeMap::new());
-        assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
-        assert!(of(&listed, Life::Partition).is_ok_and(|(said, _)| said.len() == 1));
-        listed.member_num = Some(1);
-        assert!(of(&listed, Life::New(at(2))).is_ok());
-        listed.is_steady = false;
-        assert_eq!(of(&listed, Life::New(at(2))), Err(Unusable::Incomplete));
-        let listed = roster(&[(&"a".repeat(ACCOUNT_MAX_BYTES + 1), Member::default())]);
-        assert_eq!(of(&listed, Life::Partition), Err(Unusable::Account));
+    fn members_who_say_the_same_share_it() {
+        let listed = [("a", member("Member", "")), ("b", member("Member", ""))];
+        let diff = diff(&listed, &there(2), []).unwrap_or_default();
+        assert!(Arc::ptr_eq(&diff.incoming["a"], &diff.incoming["b"]));
+    }
+
+    #[test]
+    fn an_account_that_has_no_room_in_the_key_makes_the_list_unusable() {
+        let account = "a".repeat(ACCOUNT_MAX_BYTES + 1);
+        let error = diff(&[(&account, Member::default())], &there(2), []).err();
+        assert_eq!(error, Some(Unusable::Account));
     }
 }
