@@ -167,3 +167,24 @@ async fn no_more_members_are_in_memory_at_once_than_fit() {
     world.call(json!({ "members": "all" })).await.report();
     assert!(start.elapsed() >= Duration::from_millis(900), "one after the other: {:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_member_that_shifting_pages_hide_is_not_removed() {
+    let world = World::start().await;
+    let accounts: Vec<String> = (0..401).map(|number| format!("account-{number:05}")).collect();
+    world.group("g", group(&accounts.iter().map(String::as_str).collect::<Vec<_>>()));
+    world.call(json!({})).await;
+    let mut page = 0;
+    world.chat.before_each(move |command, model| {
+        page += usize::from(command == "get_group_member_info");
+        if let Some(group) = model.groups.get_mut("g").filter(|_| page == 2) {
+            group.members.remove("account-00003");
+        }
+    });
+    world.call(json!({ "members": "all" })).await;
+    // The one who left while they were listed stays until the next pass.
+    assert_eq!(world.members("g").await.len(), 401);
+    assert_eq!(world.chat.calls("get_role_in_group"), 1);
+    let outcome = world.call(json!({ "members": "all" })).await;
+    assert_eq!(outcome.drift(), json!({ "members_removed": 1 }));
+}

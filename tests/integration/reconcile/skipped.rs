@@ -1,0 +1,1 @@
+//! Groups that can't be compared.
