@@ -22,9 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chat_groups::chat::{ChatApi, ChatSettings, Command, Limits, SecretKey};
 use chat_groups::event::{Event, Facts, fact};
 use chat_groups::http::{HttpClient, Trust};
-use chat_groups::reconcile::{
-    Note, Pace, Reconcile, ReconcileError, ReconcileRequest, Reconciled, Report, TimeLimit,
-};
+use chat_groups::reconcile::{Note, Reconcile, ReconcileError, ReconcileRequest, Report, Run};
 use chat_groups::store::text_of;
 use chat_groups::time::EventTime;
 use serde_json::{Value, json};
@@ -45,18 +43,18 @@ struct World {
 /// What one call came to, and what it has told.
 #[derive(Debug)]
 struct Outcome {
-    reconciled: Reconciled,
+    run: Run,
     lines: Vec<Value>,
 }
 
 impl Outcome {
     fn report(&self) -> &Report {
-        assert!(self.reconciled.error.is_none(), "{:?}", self.reconciled.error);
-        &self.reconciled.report
+        assert!(self.run.error.is_none(), "{:?}", self.run.error);
+        &self.run.report
     }
 
     fn error(&self) -> &ReconcileError {
-        self.reconciled.error.as_ref().expect("it should have failed")
+        self.run.error.as_ref().expect("it should have failed")
     }
 
     /// The numbers that are not 0, those of listed and checked groups left out.
@@ -105,8 +103,9 @@ impl World {
         let http = HttpClient::new(Trust::none(), Duration::from_secs(5));
         let chat = ChatApi::new(settings, SecretKey::new(KEY).unwrap(), http);
         let mut reconcile = Reconcile::new(SDK_APP_ID, self.table.store(), chat);
-        reconcile.pace =
-            Pace { confirm_after: Duration::from_millis(50), save_every: Duration::from_millis(20) };
+        reconcile.confirm_after = Duration::from_millis(50);
+        // Every call is due.
+        reconcile.every = Duration::ZERO;
         reconcile
     }
 
@@ -116,7 +115,7 @@ impl World {
     }
 
     async fn call_for(&self, event: Value, time: Duration) -> Outcome {
-        call(&self.reconcile(), &event, stops_after(time)).await
+        call(&self.reconcile(), &event, Instant::now() + time).await
     }
 
     fn group(&self, group_id: &str, group: Group) {
@@ -176,13 +175,12 @@ impl World {
     }
 }
 
-/// A call that begins nothing after this, but has the time to end what is under way.
-fn stops_after(time: Duration) -> TimeLimit {
-    let stop_at = Instant::now() + time;
-    TimeLimit { stop_at, end: stop_at + Duration::from_secs(30) }
+/// Long enough for every call.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
-async fn call(reconcile: &Reconcile, event: &Value, time: TimeLimit) -> Outcome {
+async fn call(reconcile: &Reconcile, event: &Value, end: Instant) -> Outcome {
     let lines = Mutex::new(Vec::new());
     let observe = |note: &Note<'_>| {
         if let Some(line) = note.to_line(SystemTime::now()) {
@@ -191,12 +189,12 @@ async fn call(reconcile: &Reconcile, event: &Value, time: TimeLimit) -> Outcome 
         }
     };
     let request = ReconcileRequest::parse(event).unwrap();
-    let reconciled = reconcile.run(&request, time, &observe).await;
-    let line = reconciled.to_line(SystemTime::now());
+    let run = reconcile.run(&request, end, &observe).await;
+    let line = run.to_line(SystemTime::now());
     assert_keeps_secrets(&line);
     let mut lines = lines.into_inner().unwrap();
     lines.push(serde_json::from_str(&line).unwrap());
-    Outcome { reconciled, lines }
+    Outcome { run, lines }
 }
 
 /// No line holds a URL, a UserSig or the key.

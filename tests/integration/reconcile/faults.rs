@@ -35,8 +35,8 @@ async fn with_any_fault_nothing_that_is_there_is_removed() {
                 tokio::time::timeout(Duration::from_millis(600), world.call(json!({ "members": "all" })))
                     .await;
             if let Ok(outcome) = outcome {
-                assert!(outcome.reconciled.error.is_none() || !outcome.reconciled.report.finished);
-                assert_eq!(outcome.reconciled.report.groups_destroyed, 0);
+                assert!(outcome.run.error.is_none() || !outcome.run.report.finished);
+                assert_eq!(outcome.run.report.groups_destroyed, 0);
             }
             assert_eq!(world.items().await, before, "{command} {fault:?}");
             forget_the_place(&world).await;
@@ -106,9 +106,25 @@ async fn a_question_that_is_refused_for_good_is_asked_in_halves() {
     for number in 0..10 {
         world.group(&format!("g{number}"), group(&["a"]));
     }
-    // All ten, then five, then the first two of them.
-    world.chat.script("get_group_info", Script::first(vec![Fault::Code(10004); 3]));
-    assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": 10, "members_added": 10 }));
+    world.chat.groups(|model| model.refused.insert("g7".to_owned(), 10004));
+    let outcome = world.call(json!({})).await;
+    assert_eq!(outcome.drift(), json!({ "groups_added": 9, "members_added": 9, "skipped": 1 }));
+    assert_eq!(outcome.lines.iter().find(|line| line["outcome"] == "skipped").unwrap()["group_id"], "g7");
+    // All ten, at most four halves, and the other nine.
+    assert!(world.chat.calls("get_group_info") <= 6, "{}", world.chat.calls("get_group_info"));
+}
+
+#[tokio::test]
+async fn a_refusal_of_all_groups_stops_the_pass_soon() {
+    let world = World::start().await;
+    for number in 0..100 {
+        world.group(&format!("g{number:03}"), group(&["a"]));
+    }
     world.chat.script("get_group_info", Script::always(Fault::Code(10004)));
-    assert_eq!(world.call(json!({})).await.drift(), json!({ "skipped": 10 }));
+    let outcome = world.call(json!({})).await;
+    assert!(outcome.error().to_string().contains("10004"), "{outcome:?}");
+    let calls = world.chat.calls("get_group_info");
+    assert!((2..=2 * (2 + 6)).contains(&calls), "{calls}");
+    world.chat.script("get_group_info", Script::default());
+    assert_eq!(world.call(json!({})).await.report().groups_added, 100);
 }

@@ -14,7 +14,7 @@ fn forget(world: &World, is_gone: impl Fn(&str) -> bool) {
 
 fn slow_to_confirm(world: &World, wait: Duration) -> Reconcile {
     let mut reconcile = world.reconcile();
-    reconcile.pace.confirm_after = wait;
+    reconcile.confirm_after = wait;
     reconcile
 }
 
@@ -26,12 +26,12 @@ async fn the_second_question_may_be_asked_by_the_next_call() {
     forget(&world, |_| true);
     let reconcile = slow_to_confirm(&world, Duration::from_millis(2_500));
     let (before, start) = (now(), Instant::now());
-    let first = call(&reconcile, &json!({}), stops_after(Duration::from_secs(2))).await;
+    let first = call(&reconcile, &json!({}), Instant::now() + Duration::from_secs(2)).await;
     // It does not sleep for what it has no time for.
     assert!(!first.report().finished && start.elapsed() < Duration::from_millis(1_500), "{first:?}");
     world.shows(&["gone"]).await;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
-    let second = call(&reconcile, &json!({}), stops_after(Duration::from_secs(20))).await;
+    let second = call(&reconcile, &json!({}), Instant::now() + Duration::from_secs(20)).await;
     assert_eq!((second.drift(), second.report().groups_checked), (json!({ "groups_destroyed": 1 }), 0));
     assert!(start.elapsed() >= Duration::from_millis(2_400), "{:?}", start.elapsed());
     let items = world.items().await;
@@ -65,7 +65,7 @@ async fn a_second_question_without_an_answer_destroys_nothing() {
         world.chat.script("get_group_info", script);
         let pass = tokio::time::timeout(Duration::from_millis(700), world.call(json!({})));
         if let Ok(outcome) = pass.await {
-            assert_eq!(outcome.reconciled.report.groups_destroyed, 0, "{fault:?}");
+            assert_eq!(outcome.run.report.groups_destroyed, 0, "{fault:?}");
         }
         assert!(world.chat.calls("get_group_info") >= 2, "{fault:?}");
         assert_eq!(world.items().await, before, "{fault:?}");
@@ -97,7 +97,7 @@ async fn groups_that_a_callback_has_destroyed_meanwhile_are_not_counted() {
     world.call(json!({})).await;
     forget(&world, |id| id < "g25");
     let reconcile = slow_to_confirm(&world, Duration::from_millis(1_500));
-    let first = call(&reconcile, &json!({}), stops_after(Duration::from_millis(1_000))).await;
+    let first = call(&reconcile, &json!({}), Instant::now() + Duration::from_millis(1_000)).await;
     assert!(!first.report().finished);
     for id in &ids[..10] {
         world.set(id, Facts::destroyed(at(now())), &[]).await;
@@ -138,7 +138,7 @@ async fn more_groups_than_a_place_holds_are_all_counted_and_with_the_flag_all_de
         matches!(*outcome.error(), ReconcileError::TooManyGone { gone: 170, groups: 670 }),
         "{outcome:?}"
     );
-    assert_eq!(outcome.reconciled.report.groups_destroyed, 0);
+    assert_eq!(outcome.run.report.groups_destroyed, 0);
     world.call(json!({ "allow_destroy": true })).await;
     let outcome = world.call(json!({ "allow_destroy": true })).await;
     assert!(outcome.report().finished);
@@ -189,10 +189,9 @@ async fn between_the_two_answers_there_is_the_time_that_is_set() {
     world.announce("g").await;
     world.chat.groups(|model| model.groups.remove("g"));
     let mut reconcile = world.reconcile();
-    reconcile.pace = Pace { confirm_after: Duration::from_millis(700), ..Pace::default() };
-    assert_eq!(Pace::default().confirm_after, Duration::from_secs(10));
+    reconcile.confirm_after = Duration::from_millis(700);
     let start = Instant::now();
-    let outcome = call(&reconcile, &json!({}), stops_after(Duration::from_secs(60))).await;
+    let outcome = call(&reconcile, &json!({}), soon()).await;
     assert_eq!(outcome.drift(), json!({ "groups_destroyed": 1 }));
     assert!(start.elapsed() >= Duration::from_millis(690), "{:?}", start.elapsed());
 }

@@ -18,8 +18,7 @@ fn step(
     let Some(group) = model.get_mut(id) else {
         let count = rng.usize(1..4);
         let mut group = Group::public(&format!("made at {seconds}"), seconds, &ACCOUNTS[..count]);
-        group.group_type =
-            (*rng.choice(["Public", "Community", "AVChatRoom"].iter()).unwrap()).to_owned();
+        group.group_type = (*rng.choice(["Public", "Community", "AVChatRoom"].iter()).unwrap()).to_owned();
         let callback = created(&group, millis);
         model.insert(id.to_owned(), group);
         return callback;

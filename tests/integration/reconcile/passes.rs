@@ -19,7 +19,7 @@ async fn a_dry_run_finds_the_same_and_writes_nothing_but_its_place() {
     let mut after = world.table.items().await;
     let place = after.remove(&(format!("{SDK_APP_ID}!reconcile"), "DRY_RUN".to_owned())).unwrap();
     assert_eq!(after, before);
-    assert!(place["lease_until"] == 0 && dry.report().finished && dry.report().dry_run);
+    assert!(place.get("lease_until").is_none() && dry.report().finished && dry.report().dry_run);
     assert!(dry.lines.iter().all(|line| line["dry_run"] == true));
     let named =
         world.call(json!({ "dry_run": true, "group_ids": ["gone", "changed", "new", "left over"] })).await;
@@ -36,11 +36,19 @@ async fn one_pass_at_a_time() {
     world.chat.script("get_appid_group_list", Script::first([Fault::Slow(Duration::from_millis(800))]));
     let second = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let busy = world.call(json!({})).await;
-        // A dry run has a place of its own, and named groups are no pass.
-        (busy, world.call(json!({ "group_ids": ["g"] })).await)
+        let waiting = world.call(json!({})).await;
+        let busy = world.call(json!({ "now": true })).await;
+        // Named groups are no pass.
+        (waiting, busy, world.call(json!({ "group_ids": ["g"] })).await)
     };
-    let (first, (busy, named)) = tokio::join!(world.call(json!({})), second);
+    let (first, (waiting, busy, named)) = tokio::join!(world.call(json!({})), second);
+    // For a schedule, that is no failure.
+    assert!(!waiting.report().finished);
+    let line = waiting.lines.last().unwrap();
+    assert_eq!(
+        (&line["outcome"], &line["level"], &line["waiting"]),
+        (&json!("waiting"), &json!("INFO"), &json!("busy"))
+    );
     assert!(matches!(busy.error(), ReconcileError::Busy), "{busy:?}");
     assert_eq!(named.drift(), json!({ "groups_added": 1, "members_added": 1 }));
     assert!(first.report().finished);
@@ -57,8 +65,7 @@ async fn a_lease_that_was_taken_over_ends_the_pass() {
         forget_the_lease(&world).await;
     };
     let (first, ()) = tokio::join!(world.call(json!({})), takeover);
-    assert!(matches!(first.error(), ReconcileError::TakenOver), "{first:?}");
-    assert!(world.items().await.is_empty());
+    assert!(matches!(first.error(), ReconcileError::Busy), "{first:?}");
 }
 
 #[tokio::test]
@@ -69,10 +76,11 @@ async fn a_pass_that_ran_out_of_time_goes_on_where_it_stopped() {
         world.group(&format!("g{number:03}"), room);
     }
     let slices = async |event: Value| {
-        let (mut counts, mut time) = (Vec::new(), Duration::from_millis(20));
+        let (mut counts, mut time) = (Vec::new(), Duration::from_millis(50));
         loop {
             let outcome = world.call_for(event.clone(), time).await;
-            counts.push((outcome.report().groups_listed, outcome.report().groups_checked));
+            let report = outcome.report();
+            counts.push((report.groups_listed, report.groups_checked + report.skipped));
             if outcome.report().finished {
                 return counts;
             }
@@ -84,7 +92,7 @@ async fn a_pass_that_ran_out_of_time_goes_on_where_it_stopped() {
         assert!(counts.len() > 1, "{counts:?}");
         let sum = |of: fn(&(u64, u64)) -> u64| counts.iter().map(of).sum::<u64>();
         assert_eq!(sum(|counts| counts.0), 250, "{counts:?}");
-        // A hundred that were cut off begin again.
+        // Those of a piece that was cut off begin again.
         assert!((250..1000).contains(&sum(|counts| counts.1)), "{counts:?}");
     }
 }
@@ -120,4 +128,42 @@ async fn a_pass_that_is_killed_at_any_point_goes_on() {
         assert_eq!(world.shown(&ids).await, expected(&world.chat), "{round}");
         assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
     }
+}
+
+#[tokio::test]
+async fn a_scheduled_call_does_nothing_before_the_next_pass_is_due() {
+    let world = World::start().await;
+    world.group("g", group(&["a"]));
+    let mut reconcile = world.reconcile();
+    reconcile.every = Duration::from_secs(3_600);
+    assert_eq!(call(&reconcile, &json!({}), soon()).await.report().groups_added, 1);
+    let calls = ["get_appid_group_list", "get_group_info"].map(|command| world.chat.calls(command));
+    let early = call(&reconcile, &json!({}), soon()).await;
+    assert!(early.report().finished);
+    let line = early.lines.last().unwrap();
+    assert_eq!(
+        (&line["outcome"], &line["level"], &line["waiting"]),
+        (&json!("waiting"), &json!("INFO"), &json!("not_due"))
+    );
+    assert_eq!(["get_appid_group_list", "get_group_info"].map(|command| world.chat.calls(command)), calls);
+    // By hand it begins at once, and so does a dry run, which has a place of its own.
+    for event in [json!({ "now": true }), json!({ "members": "all" }), json!({ "dry_run": true })] {
+        let outcome = call(&reconcile, &event, soon()).await;
+        assert_eq!((outcome.report().groups_checked, outcome.report().finished), (1, true), "{event}");
+    }
+    reconcile.every = Duration::ZERO;
+    assert_eq!(call(&reconcile, &json!({}), soon()).await.report().groups_checked, 1);
+}
+
+#[tokio::test]
+async fn a_pass_that_is_not_finished_goes_on_though_no_pass_is_due() {
+    let world = World::start().await;
+    world.group("g", group(&["a"]));
+    let mut reconcile = world.reconcile();
+    reconcile.every = Duration::from_secs(3_600);
+    world.chat.script("get_appid_group_list", Script::first([Fault::Code(60020)]));
+    let failed = call(&reconcile, &json!({}), soon()).await;
+    assert!(failed.error().to_string().contains("plan"), "{failed:?}");
+    assert_eq!(call(&reconcile, &json!({}), soon()).await.report().groups_added, 1);
+    assert_eq!(call(&reconcile, &json!({}), soon()).await.lines[0]["outcome"], "waiting");
 }

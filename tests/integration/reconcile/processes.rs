@@ -47,20 +47,23 @@ async fn the_key_is_read_from_secrets_manager_and_the_answer_has_the_fields_of_t
         "members_changed": 0, "skipped": 0,
     });
     assert_eq!(answer, expected);
-    let scheduled =
-        json!({ "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": "{}" });
-    assert_eq!(function.invoke(scheduled).await.unwrap()["members_added"], 2);
+    assert_eq!(function.invoke(json!({})).await.unwrap()["members_added"], 2);
+    let answer = function.invoke(json!({})).await.unwrap();
+    assert_eq!((&answer["finished"], &answer["groups_checked"]), (&json!(true), &json!(0)), "none is due");
     let error = function.invoke(json!({ "group_ids": "g" })).await.unwrap_err();
-    assert!(error.contains("group_ids: expected an array of GroupIds"), "{error}");
+    assert!(error.contains("group_ids: ") && error.contains("expected a sequence"), "{error}");
     world.chat.script("get_appid_group_list", Script::always(Fault::Code(60010)));
-    let error = function.invoke(json!({})).await.unwrap_err();
+    let error = function.invoke(json!({ "now": true })).await.unwrap_err();
     assert!(error.contains("CHAT_ADMIN_ACCOUNT"), "{error}");
     let mut lines = lines(&function).await;
     // The runtime has lines of its own about the calls that failed.
     lines.retain(|line| line.get("outcome").is_some());
     let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
-    assert_eq!(outcomes, ["corrected", "reconciled", "corrected", "reconciled", "failed", "failed"]);
-    assert_eq!(lines[4]["error"], "group_ids: expected an array of GroupIds");
+    assert_eq!(
+        outcomes,
+        ["corrected", "reconciled", "corrected", "reconciled", "waiting", "failed", "failed"]
+    );
+    assert!(lines[5]["error"].as_str().unwrap().starts_with("group_ids: "));
     for line in &lines {
         assert!(line["timestamp"].is_string() && line["level"].is_string());
     }
@@ -110,10 +113,9 @@ async fn a_process_that_is_killed_holds_the_lease_and_keeps_its_place() {
     }
     let secrets = Secrets::start(SECRET_ID, KEY).await.unwrap();
     let mut first = start(&world, &secrets, &[]).await;
-    world.chat.script(
-        "get_group_member_info",
-        Script { first: vec![Fault::None; 10].into(), then: Fault::Hang },
-    );
+    world
+        .chat
+        .script("get_group_member_info", Script { first: vec![Fault::None; 10].into(), then: Fault::Hang });
     let killed = {
         let invocation = first.invoke(json!({}));
         tokio::select! {
@@ -130,10 +132,23 @@ async fn a_process_that_is_killed_holds_the_lease_and_keeps_its_place() {
     killed.unwrap();
     world.chat.script("get_group_member_info", Script::default());
     let second = start(&world, &secrets, &[]).await;
-    let error = second.invoke(json!({})).await.unwrap_err();
+    assert_eq!(second.invoke(json!({})).await.unwrap()["finished"], false);
+    let error = second.invoke(json!({ "now": true })).await.unwrap_err();
     assert!(error.contains("another pass"), "{error}");
     forget_the_lease(&world).await;
     assert_eq!(second.invoke(json!({})).await.unwrap()["finished"], true);
     let ids: Vec<String> = expected(&world.chat).into_keys().collect();
     assert_eq!(world.shown(&ids).await, expected(&world.chat));
+}
+
+#[tokio::test]
+async fn a_warm_instance_reads_the_key_again_once_chat_refuses_its_user_sig() {
+    let world = World::start().await;
+    world.group("g", group(&["a"]));
+    let secrets = Secrets::start(SECRET_ID, "the key before it was changed").await.unwrap();
+    let function = start(&world, &secrets, &[]).await;
+    let error = function.invoke(json!({})).await.unwrap_err();
+    assert!(error.contains("70009") && error.contains("CHAT_SECRET_KEY_ID"), "{error}");
+    secrets.set(KEY);
+    assert_eq!(function.invoke(json!({})).await.unwrap()["groups_added"], 1);
 }
