@@ -102,15 +102,13 @@ impl Pass<'_> {
         }
         let MemberDiff { incoming: members, doubts, leftovers } = comparison.finish();
         let mut event = Event { key, group, members };
-        let error = self.resolve(&mut event, doubts).await;
-        if let (Some(error), Life::New(_)) = (&error, life) {
-            return Err(error.clone().into());
+        let error = self.resolve(&mut event, doubts).await.map(ReconcileError::from);
+        match error {
+            // A new group is created with all of its members or not at all.
+            Some(error) if matches!(life, Life::New(_)) || !error.is_of_one_group() => Err(error),
+            Some(error) => Ok(Compared::Skipped(self.write(event, leftovers).await?, error)),
+            None => Ok(self.write(event, leftovers).await?.into()),
         }
-        let correction = self.write(event, leftovers).await?;
-        Ok(match error {
-            Some(error) => Compared::Skipped(correction, error.into()),
-            None => correction.into(),
-        })
     }
 
     /// The members of a group. Pages are no snapshot, and a new group must miss nobody: it is listed again until one page,

@@ -155,7 +155,7 @@ impl<'a> MemberComparison<'a> {
                 Some(None) if is_member(&stored, self.group) => {
                     self.diff.doubts.insert(account, Doubt::Absent(stored.event_time()));
                 }
-                _ if stored.ended.is_none() && is_of_earlier_life(&stored, self.group) => {
+                _ if is_of_earlier_life(&stored, self.group) => {
                     self.diff.leftovers.insert(account, Arc::default());
                 }
                 _ => {}
@@ -388,7 +388,8 @@ mod tests {
             ("left just now", Doubt::Added(joined(TIME, "Member").into())),
         ];
         assert_eq!(diff.doubts, doubts.map(|(account, doubt)| (account.to_owned(), doubt)).into());
-        assert_eq!(diff.leftovers.into_keys().collect::<Vec<_>>(), ["absent, of an earlier life"]);
+        let leftovers = ["absent, left in an earlier life", "absent, of an earlier life"];
+        assert_eq!(diff.leftovers.into_keys().collect::<Vec<_>>(), leftovers);
     }
 
     #[test]

@@ -40,7 +40,7 @@ async fn a_pass_goes_on_within_a_page() {
     assert_eq!(page.ids.len(), 312);
     leave(
         &world,
-        json!({ "begun_at": 1, "phase": { "List": { "next": page.next, "done": 100, "listed": 100 } } }),
+        json!({ "begun_at": 1, "phase": { "List": { "next": page.next, "done": 100, "listed": 412 } } }),
     )
     .await;
     let outcome = world.call(json!({})).await;
