@@ -242,7 +242,10 @@ mod tests {
     use super::*;
 
     /// Reads an answer with these fields.
-    fn read<T>(mut body: Value, read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>) -> Result<T, ChatError> {
+    fn read<T>(
+        mut body: Value,
+        read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>,
+    ) -> Result<T, ChatError> {
         body["ErrorCode"] = json!(0);
         read(&mut parse(&mut Body::new(body.to_string().as_bytes()), Command::Role).unwrap())
     }
@@ -316,7 +319,10 @@ mod tests {
         assert_eq!(member(json!({ "Member_Account": "b", "Role": {} })), role);
         for number in [json!(-1), json!(1.5), json!("one"), json!([])] {
             let error = read(json!({ "MemberNum": number }), MemberPage::read).err().unwrap();
-            assert_eq!(error.to_string(), "Chat's REST API: MemberNum: expected a whole number that is not negative");
+            assert_eq!(
+                error.to_string(),
+                "Chat's REST API: MemberNum: expected a whole number that is not negative"
+            );
         }
     }
 
@@ -340,7 +346,10 @@ mod tests {
             (r#"{"ActionStatus":"FAIL","ErrorCode":0}"#, r#"ErrorCode 0, """#),
             (r#"{"ActionStatus":"OK","ErrorCode":10004,"ErrorInfo":7}"#, r#"ErrorCode 10004, """#),
         ] {
-            assert!(error(body).starts_with(&format!("Chat's REST API, get_role_in_group: {code}")), "{body}");
+            assert!(
+                error(body).starts_with(&format!("Chat's REST API, get_role_in_group: {code}")),
+                "{body}"
+            );
         }
     }
 
@@ -351,7 +360,13 @@ mod tests {
             {\"GroupId\":\"b\",\"ErrorCode\":0,\"Type\":\"Public\",\"Name\":\"\xef\xbf\xbd\",\"Owner_Account\":\"\\ud800\"}]}";
         let of = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
         let mut body = Body::new(body);
-        let groups = results_by_name(&mut parse(&mut body, Command::GroupInfo).unwrap(), of, &["a", "b"], GroupInfo::read).unwrap();
+        let groups = results_by_name(
+            &mut parse(&mut body, Command::GroupInfo).unwrap(),
+            of,
+            &["a", "b"],
+            GroupInfo::read,
+        )
+        .unwrap();
         let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
         assert_eq!([value("a", "name"), value("a", "notification")], ["caf\u{fffd}", "1\n2\0"]);
         assert_eq!([value("b", "name"), value("b", "owner_account")], ["\u{fffd}", r#""\ud800""#]);
@@ -361,7 +376,8 @@ mod tests {
     fn an_id_with_broken_bytes_is_not_taken_for_one() {
         let mut body = Body::new(b"{\"ErrorCode\":0,\"MemberList\":[{\"Member_Account\":\"a\xff\"}]}");
         let error = MemberPage::read(&mut parse(&mut body, Command::MemberInfo).unwrap()).err().unwrap();
-        let expected = "Chat's REST API: MemberList[0].Member_Account: expected a string of UTF-8 that is not empty";
+        let expected =
+            "Chat's REST API: MemberList[0].Member_Account: expected a string of UTF-8 that is not empty";
         assert_eq!(error.to_string(), expected);
     }
 

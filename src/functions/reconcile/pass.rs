@@ -31,6 +31,9 @@ const MEMBERS_MAX: u32 = 20_000;
 const TABLE_BUDGET: Duration = Duration::from_secs(40);
 const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 
+/// How long after the end of the call's time a write may still go on that has begun, so that it is told of.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
+
 /// The fixed part of one call.
 pub(super) struct Pass<'a> {
     pub reconcile: &'a Reconcile,
@@ -312,7 +315,7 @@ impl<'a> Pass<'a> {
     pub(super) fn table_deadline(&self, members: usize) -> Instant {
         let members = u32::try_from(members).unwrap_or(u32::MAX);
         let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
-        (Instant::now() + budget).min(self.end)
+        (Instant::now() + budget).min(self.end + WRITE_GRACE)
     }
 
     /// Fails once the call's time is over: nothing is begun after that.
