@@ -132,7 +132,7 @@ impl Reconcile {
             Acquired::Busy if request.now => return Err(ReconcileError::Busy),
             Acquired::Busy => return Ok(Some(Waiting::Busy)),
         };
-        let checkpoint = Checkpoint::resume(stored.as_deref(), request, self.every, SystemTime::now());
+        let checkpoint = Checkpoint::resume(stored.as_deref(), request, self.every, SystemTime::now().into());
         let Some(checkpoint) = checkpoint else {
             self.store.release(lease).await?;
             return Ok(Some(Waiting::NotDue));

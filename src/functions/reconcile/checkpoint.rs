@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ReconcileError, ReconcileRequest};
 use crate::store::ScanKey;
-use crate::time::{EventTime, millis};
+use crate::time::EventTime;
 
 /// The number of passes in which the members of every group are listed once.
 const MEMBER_PASSES: u64 = 24;
@@ -21,17 +21,15 @@ const PLAUSIBLE_MAX: u64 = 20;
 const PLAUSIBLE_SHARE: u64 = 10;
 
 /// The state of a pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Checkpoint {
     /// The number of passes that have ended.
     pub pass: u64,
-    /// When this pass began; the Unix epoch if it did not yet.
-    #[serde(with = "millis")]
-    pub begun_at: SystemTime,
-    /// When the last finished pass began; the Unix epoch if none did.
-    #[serde(with = "millis")]
-    pub last_begun_at: SystemTime,
+    /// When this pass began.
+    pub begun_at: Option<EventTime>,
+    /// When the last finished pass began.
+    pub last_begun_at: Option<EventTime>,
     /// Whether this pass lists the members of every group.
     pub all_members: bool,
     pub phase: Phase,
@@ -45,8 +43,7 @@ pub(super) struct Checkpoint {
     /// The groups that Chat called gone once, with the moment of that answer.
     pub gone: BTreeMap<String, EventTime>,
     /// When the last of them was called gone, by our clock.
-    #[serde(with = "millis")]
-    pub gone_at: SystemTime,
+    pub gone_at: EventTime,
     /// The number of groups that may be gone beyond those: the next pass confirms them.
     pub more_gone: u64,
     /// Whether they were too many. A call that allows them only has to confirm them; another begins the next pass.
@@ -89,24 +86,9 @@ pub(super) enum CutOff {
     Skipped,
 }
 
-impl Default for Checkpoint {
+impl Default for Phase {
     fn default() -> Self {
-        Self {
-            pass: 0,
-            begun_at: SystemTime::UNIX_EPOCH,
-            last_begun_at: SystemTime::UNIX_EPOCH,
-            all_members: false,
-            phase: Phase::Table(None),
-            groups: 0,
-            checked: 0,
-            skipped: 0,
-            destroyed: 0,
-            gone: BTreeMap::new(),
-            gone_at: SystemTime::UNIX_EPOCH,
-            more_gone: 0,
-            is_refused: false,
-            cut_off: BTreeMap::new(),
-        }
+        Self::Table(None)
     }
 }
 
@@ -117,7 +99,7 @@ impl Checkpoint {
         text: Option<&str>,
         request: &ReconcileRequest,
         every: Duration,
-        now: SystemTime,
+        now: EventTime,
     ) -> Option<Self> {
         // A pass begins anew from a state that can't be read.
         let mut stored: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -125,16 +107,15 @@ impl Checkpoint {
             stored = stored.next();
         }
         let asks_for_more = request.members.is_some() && !stored.all_members;
-        if stored.begun_at > SystemTime::UNIX_EPOCH && !asks_for_more {
+        if stored.begun_at.is_some() && !asks_for_more {
             return Some(Self { is_refused: false, ..stored });
         }
         // A clock that was set back must not hold up the next pass.
-        let age = now.duration_since(stored.last_begun_at);
-        let is_due = age.is_ok_and(|age| age >= every) || stored.last_begun_at > now;
+        let is_due = stored.last_begun_at.is_none_or(|last| last + every <= now || last > now);
         (is_due || request.now).then(|| Self {
             pass: stored.pass,
             last_begun_at: stored.last_begun_at,
-            begun_at: now,
+            begun_at: Some(now),
             all_members: request.members.is_some(),
             ..Self::default()
         })
@@ -175,7 +156,7 @@ impl Checkpoint {
             self.more_gone += 1;
         } else {
             self.gone.entry(group_id).or_insert(as_of);
-            self.gone_at = SystemTime::now();
+            self.gone_at = SystemTime::now().into();
         }
     }
 
@@ -187,10 +168,8 @@ impl Checkpoint {
     /// Fails if too many groups could not be compared.
     pub(super) fn check_skipped(&self) -> Result<(), ReconcileError> {
         let (skipped, groups) = (self.skipped, self.checked + self.skipped);
-        if is_plausible(skipped, groups) {
-            return Ok(());
-        }
-        Err(ReconcileError::TooManySkipped { skipped, groups })
+        let error = ReconcileError::TooManySkipped { skipped, groups };
+        if is_plausible(skipped, groups) { Ok(()) } else { Err(error) }
     }
 }
 
@@ -203,12 +182,16 @@ pub(super) fn is_plausible(part: u64, groups: u64) -> bool {
 mod tests {
     use super::*;
     use crate::functions::reconcile::Members;
-    use crate::time::from_millis;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn now() -> SystemTime {
-        from_millis(1_700_000_000_000)
+    /// Two days after the Unix epoch.
+    fn now() -> EventTime {
+        EventTime::default() + DAY * 2
+    }
+
+    fn ago(duration: Duration) -> EventTime {
+        EventTime::default() + (DAY * 2 - duration)
     }
 
     fn resume(text: &str, request: &ReconcileRequest) -> Option<Checkpoint> {
@@ -235,7 +218,7 @@ mod tests {
         let list = ListCursor { next: u64::MAX, done: 3, listed: 3, is_again: false };
         let stored = Checkpoint {
             pass: 7,
-            begun_at: now() - DAY / 2,
+            begun_at: Some(ago(DAY / 2)),
             phase: Phase::List(list),
             gone: [("g".to_owned(), EventTime::from_millis(5))].into(),
             ..Checkpoint::default()
@@ -243,7 +226,7 @@ mod tests {
         let plain = ReconcileRequest::default();
         let all = ReconcileRequest { members: Some(Members::All), now: true, ..plain.clone() };
         assert_eq!(resume(&stored.to_text(), &plain), Some(stored.clone()));
-        let begun = Checkpoint { pass: 7, begun_at: now(), all_members: true, ..Checkpoint::default() };
+        let begun = Checkpoint { pass: 7, begun_at: Some(now()), all_members: true, ..Checkpoint::default() };
         assert_eq!(resume(&stored.to_text(), &all), Some(begun));
         let going = Checkpoint { all_members: true, ..stored };
         assert_eq!(resume(&going.to_text(), &all), Some(going.clone()));
@@ -252,10 +235,10 @@ mod tests {
         let allowed = ReconcileRequest { allow_destroy: true, now: true, ..plain.clone() };
         let confirming = Checkpoint { phase: Phase::Gone, ..going };
         assert_eq!(resume(&refused.to_text(), &allowed), Some(confirming));
-        let next = Checkpoint { pass: 8, begun_at: now(), ..Checkpoint::default() };
+        let next = Checkpoint { pass: 8, begun_at: Some(now()), ..Checkpoint::default() };
         assert_eq!(resume(&refused.to_text(), &plain), Some(next));
         for text in ["", "{}", "{"] {
-            let first = Checkpoint { begun_at: now(), ..Checkpoint::default() };
+            let first = Checkpoint { begun_at: Some(now()), ..Checkpoint::default() };
             assert_eq!(resume(text, &plain), Some(first));
         }
     }
@@ -265,18 +248,18 @@ mod tests {
         let plain = ReconcileRequest::default();
         let by_hand = ReconcileRequest { now: true, ..plain.clone() };
         let last = |begun_at| {
-            let begun = Checkpoint { pass: 3, begun_at, ..Checkpoint::default() };
+            let begun = Checkpoint { pass: 3, begun_at: Some(begun_at), ..Checkpoint::default() };
             begun.after(&Ok(())).to_text()
         };
         let begun =
             |begun_at, request| resume(&last(begun_at), request).map(|begun| (begun.pass, begun.begun_at));
         let second = Duration::from_secs(1);
-        assert_eq!(begun(now() - DAY + second, &plain), None);
-        assert_eq!(begun(now() - DAY + second, &by_hand), Some((4, now())));
-        assert_eq!(begun(now() - DAY, &plain), Some((4, now())));
-        assert_eq!(begun(now() + DAY, &plain), Some((4, now())), "the clock was set back");
+        assert_eq!(begun(ago(DAY - second), &plain), None);
+        assert_eq!(begun(ago(DAY - second), &by_hand), Some((4, Some(now()))));
+        assert_eq!(begun(ago(DAY), &plain), Some((4, Some(now()))));
+        assert_eq!(begun(now() + DAY, &plain), Some((4, Some(now()))), "the clock was set back");
         // A pass that failed is not finished.
-        let failed = Checkpoint { pass: 3, begun_at: now() - second, ..Checkpoint::default() };
+        let failed = Checkpoint { pass: 3, begun_at: Some(ago(second)), ..Checkpoint::default() };
         let failed = failed.after(&Err(ReconcileError::TooManySkipped { skipped: 21, groups: 21 }));
         assert_eq!(resume(&failed.to_text(), &plain).map(|begun| begun.pass), Some(4));
     }

@@ -27,12 +27,6 @@ pub(super) enum Compared {
     Skipped(Option<Correction>, ReconcileError),
 }
 
-impl From<Option<Correction>> for Compared {
-    fn from(correction: Option<Correction>) -> Self {
-        correction.map_or(Self::Same, Self::Corrected)
-    }
-}
-
 impl Pass<'_> {
     /// Compares a group, and corrects it. An error concerns the whole pass.
     pub(super) async fn compare(
@@ -107,7 +101,7 @@ impl Pass<'_> {
             // A new group is created with all of its members or not at all.
             Some(error) if matches!(life, Life::New(_)) || !error.is_of_one_group() => Err(error),
             Some(error) => Ok(Compared::Skipped(self.write(event, leftovers).await?, error)),
-            None => Ok(self.write(event, leftovers).await?.into()),
+            None => Ok(self.write(event, leftovers).await?.map_or(Compared::Same, Compared::Corrected)),
         }
     }
 

@@ -1,10 +1,10 @@
 //! A pass over all groups, in three phases, as much of it as one call can do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -136,19 +136,16 @@ impl<'a> Pass<'a> {
 
     /// Sweeps groups of which a life has ended. The store remembers that it was done.
     async fn sweep(&self, groups: impl Iterator<Item = &Listed>) -> Result<(), ReconcileError> {
-        let groups = groups.filter(|_| !self.request.dry_run).map(|group| Event {
-            key: group.key.clone(),
-            group: Facts::default(),
-            members: Default::default(),
-        });
-        let groups: Vec<Event> = groups.collect();
-        let sweep = async |group: &Event| self.store().sweep(group, self.table_deadline(0)).await;
-        let work: Vec<_> = groups.iter().map(sweep).collect();
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        while let Some(swept) = work.next().await {
-            // A sweep that could not finish is no failure: the next pass goes on.
-            swept?;
-        }
+        let sweep = |group: &Listed| {
+            let key = group.key.clone();
+            async {
+                let group = Event { key, group: Facts::default(), members: BTreeMap::new() };
+                self.store().sweep(&group, self.table_deadline(0)).await
+            }
+        };
+        let work: Vec<_> = groups.filter(|_| !self.request.dry_run).map(sweep).collect();
+        // A sweep that could not finish is no failure: the next pass goes on.
+        stream::iter(work).buffer_unordered(PARALLEL_GROUPS).try_collect::<Vec<_>>().await?;
         self.check_time()
     }
 
