@@ -200,7 +200,7 @@ impl Pass<'_> {
         leftovers: BTreeMap<String, Arc<Facts>>,
     ) -> Result<Option<Correction>, StoreError> {
         let dry_run = self.request.dry_run;
-        let deadline = self.table_deadline(event.members.len() + leftovers.len());
+        let deadline = self.write_deadline(event.members.len() + leftovers.len());
         let mut is_changed = !event.is_empty();
         if !dry_run && is_changed {
             let applied = self.store().apply(&event, deadline).await?;

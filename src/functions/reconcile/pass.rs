@@ -31,7 +31,7 @@ const MEMBERS_MAX: u32 = 20_000;
 const TABLE_BUDGET: Duration = Duration::from_secs(40);
 const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 
-/// How long after the end of the call's time a write may still go on that has begun, so that it is told of.
+/// How long a write may go on at least, though the call's time is over.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
 
 /// The fixed part of one call.
@@ -312,7 +312,12 @@ impl<'a> Pass<'a> {
     pub(super) fn table_deadline(&self, members: usize) -> Instant {
         let members = u32::try_from(members).unwrap_or(u32::MAX);
         let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
-        (Instant::now() + budget).min(self.end + WRITE_GRACE)
+        (Instant::now() + budget).min(self.end)
+    }
+
+    /// The same for an event that is written: what has begun may end, so that it is told of.
+    pub(super) fn write_deadline(&self, members: usize) -> Instant {
+        self.table_deadline(members).max(self.end.min(Instant::now()) + WRITE_GRACE)
     }
 
     /// Fails once the call's time is over: nothing is begun after that.
