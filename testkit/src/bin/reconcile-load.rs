@@ -18,6 +18,8 @@ const COMMUNITY: &str = "@TGS#_community";
 
 /// The time that Chat takes for an answer, and between two changes of the Community.
 const LATENCY: Duration = Duration::from_millis(150);
+/// The time limit of a call, as in AWS.
+const TIME_LIMIT: Duration = Duration::from_secs(900);
 const CHANGE_EVERY: Duration = Duration::from_secs(10);
 
 const COMMANDS: [&str; 4] =
@@ -193,7 +195,7 @@ async fn pass(name: &str, event: Value, chat: &Chat, function: &Function) -> Res
     let (before, start) = (calls(), Instant::now());
     let (mut sums, mut invocations) = ([0; COUNTS.len()], 0);
     loop {
-        let answer = function.invoke(event.clone()).await?;
+        let answer = function.invoke_within(event.clone(), TIME_LIMIT).await?;
         invocations += 1;
         for (sum, count) in sums.iter_mut().zip(COUNTS) {
             *sum += usize::try_from(answer[count].as_u64().unwrap_or_default())?;
