@@ -432,12 +432,12 @@ mod fuzz {
         .concat()
     }
 
-    const OF: (Command, &str, &str) = (Command::GroupInfo, "GroupInfo", "GroupId");
+    const OF: ResultList = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
 
     fn read_all(bytes: &[u8]) {
         let mut body = Body::new(bytes);
-        let Ok(mut fields) = parse(&mut body) else { return };
-        each(&mut fields, OF, &["a", "b"], GroupInfo::read).ok();
+        let Ok(mut fields) = parse(&mut body, Command::GroupInfo) else { return };
+        results_by_name(&mut fields, OF, &["a", "b"], GroupInfo::read).ok();
         GroupList::read(&mut fields, 0).ok();
         MemberPage::read(&mut fields).ok();
     }
@@ -447,7 +447,7 @@ mod fuzz {
         fn no_text_of_one_group_costs_another(name in literal(), custom in literal()) {
             let bytes = groups(&name, &custom);
             let mut body = Body::new(&bytes);
-            let groups = each(&mut parse(&mut body).unwrap(), OF, &["a", "b"], GroupInfo::read).unwrap();
+            let groups = results_by_name(&mut parse(&mut body, Command::GroupInfo).unwrap(), OF, &["a", "b"], GroupInfo::read).unwrap();
             let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
             prop_assert_eq!((value("a", "name"), value("a", "user_defined.k")), (name.text, custom.text));
             prop_assert_eq!(value("b", "name"), "b");

@@ -125,9 +125,6 @@ async fn start(table_url: &str, chat_url: &str, calls_per_second: &str) -> Resul
         ("CHAT_ADMIN_ACCOUNT", ADMIN),
         ("CHAT_SECRET_KEY", SECRET_KEY),
         ("CHAT_REQUESTS_PER_SECOND", calls_per_second),
-        ("AWS_REGION", "local"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
     ];
     Function::start_release("reconcile", &env).await
