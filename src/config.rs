@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::env::VarError;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
@@ -24,12 +25,15 @@ const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
 /// The requests to Chat's REST API in a second by default: a tenth of what the vendor allows.
 const DEFAULT_CHAT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
-/// What `SDK_APP_ID` should hold.
+/// The expected value of `SDK_APP_ID`.
 const SDK_APP_ID: &str = "the application's SdkAppid, a decimal number";
 
-/// What a variable with the name of a table should hold.
+/// The expected value of a variable with the name of a table.
 const TABLE_NAME: &str =
     "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
+
+/// How long after the start of the last finished pass a scheduled call begins the next by default: a day.
+const DEFAULT_RECONCILE_EVERY_SECONDS: u64 = 86_400;
 
 /// An environment to read: `std::env::var`, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
@@ -113,6 +117,8 @@ pub struct ReconcileSettings {
     pub chat: ChatSettings,
     /// `CHAT_SECRET_KEY` or `CHAT_SECRET_KEY_ID`.
     pub secret_key: KeySource,
+    /// `RECONCILE_EVERY_SECONDS`.
+    pub every: Duration,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -132,6 +138,7 @@ impl ReconcileSettings {
         let rate = optional(env, "CHAT_REQUESTS_PER_SECOND", "a whole number from 1 on", |text| {
             u32::try_from(decimal(text)?).ok().and_then(NonZeroU32::new)
         })?;
+        let every = optional(env, "RECONCILE_EVERY_SECONDS", "a whole number of seconds", decimal)?;
         let url = "the base URL of Chat's data centre: https, or http on loopback, without a query";
         let admin = "the UserID of an App admin";
         Ok(Self {
@@ -143,6 +150,7 @@ impl ReconcileSettings {
                 limits: Limits::new(rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND)),
             },
             secret_key: key_source(env)?,
+            every: Duration::from_secs(every.unwrap_or(DEFAULT_RECONCILE_EVERY_SECONDS)),
             aws: aws_settings(env)?,
         })
     }

@@ -31,7 +31,7 @@ pub const GROUP_ID_MAX_BYTES: usize = 1024 - 21;
 pub const ACCOUNT_MAX_BYTES: usize = 1024 - 7;
 
 /// How far EventTime may lie ahead of the time of receipt. A later one would freeze its facts until it has come.
-const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+pub(crate) const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// Whether members of this type of group come and go without limit: none of them is kept.
 pub fn is_av_chat_room(group_type: &str) -> bool {

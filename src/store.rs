@@ -31,18 +31,18 @@ use tokio::time::Instant;
 pub(crate) use change::{Change, ChangeKind, change, snapshot};
 pub use item::{GROUP_SK, partition_key, text_of};
 pub(crate) use item::{ItemKey, read, scoped_key};
-pub(crate) use lease::Lease;
+pub(crate) use lease::{Acquired, Lease, PassKind};
 #[cfg(test)]
 pub(crate) use merge::tests::said;
-pub(crate) use merge::{is_member, is_there, join};
-pub(crate) use partition::Partition;
+pub(crate) use merge::{is_member, is_of_earlier_life, is_there, join};
+pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};
-pub(crate) use scan::{Listed, Position, position};
+pub(crate) use scan::{Listed, ScanKey, scan_key};
 
 use crate::event::{Event, Facts};
 use crate::retry::RetryError;
 use crate::time::EventTime;
-use merge::{is_of_earlier_life, newest};
+use merge::newest;
 use write::ItemWrite;
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.

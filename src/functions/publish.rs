@@ -12,7 +12,7 @@ use crate::config::PublishSettings;
 use crate::event::GroupKey;
 use crate::feed::{Bus, CloudEvent, Feed, FeedError, History, Record};
 use crate::log::{Level, Outcome, error_chain};
-use crate::store::{Position, Store, StoreError, snapshot, text_of};
+use crate::store::{ScanKey, Store, StoreError, snapshot, text_of};
 use crate::time::{EventTime, rfc3339};
 
 /// Nobody waits for an answer here.
@@ -64,7 +64,7 @@ struct Snapshot {
     group_ids: Option<Vec<String>>,
     /// The key of the last item that was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<Position>,
+    after: Option<ScanKey>,
 }
 
 impl Publish {

@@ -2,18 +2,18 @@
 
 use tokio::time::Instant;
 
-use super::{Position, Store, StoreError, item, partition_key, text_of};
+use super::{ScanKey, Store, StoreError, item, partition_key, text_of};
 use crate::event::{Attributes, GroupKey, text};
 use crate::retry::retry_until;
 
 impl Store {
-    /// A page of a group's items after `start`, and the position of the next page; `None` after the last one.
+    /// A page of a group's items after `start`, and the key of the next page; `None` after the last one.
     pub(crate) async fn group_page(
         &self,
         key: &GroupKey,
-        start: Option<&Position>,
+        start: Option<&ScanKey>,
         deadline: Instant,
-    ) -> Result<(Vec<Attributes>, Option<Position>), StoreError> {
+    ) -> Result<(Vec<Attributes>, Option<ScanKey>), StoreError> {
         let request = self
             .client
             .query()
@@ -23,16 +23,16 @@ impl Store {
             .expression_attribute_values(":pk", text(partition_key(key)))
             .set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
         let answer = retry_until(deadline, || request.clone().send()).await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref().and_then(position)))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref().and_then(scan_key_of)))
     }
 
     /// A page of an application's items, in no order that means anything.
     pub(crate) async fn application_page(
         &self,
         sdk_app_id: u64,
-        start: Option<&Position>,
+        start: Option<&ScanKey>,
         deadline: Instant,
-    ) -> Result<(Vec<Attributes>, Option<Position>), StoreError> {
+    ) -> Result<(Vec<Attributes>, Option<ScanKey>), StoreError> {
         let request = self
             .client
             .scan()
@@ -42,10 +42,10 @@ impl Store {
             .expression_attribute_values(":prefix", text(item::scoped_key(sdk_app_id, "")))
             .set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
         let answer = retry_until(deadline, || request.clone().send()).await?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref().and_then(position)))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref().and_then(scan_key_of)))
     }
 }
 
-fn position(key: &Attributes) -> Option<Position> {
+fn scan_key_of(key: &Attributes) -> Option<ScanKey> {
     Some((text_of(key, "pk")?.to_owned(), text_of(key, "sk")?.to_owned()))
 }
