@@ -89,6 +89,9 @@ async fn either_the_history_or_the_bus_is_enough_and_one_of_them_is_required() {
 
     let mut without = start(&chain.table.url, &chain.bus.url, &[("HISTORY_TABLE_NAME", "")]).await;
     assert!(!without.ended().await.unwrap());
+    while without.lines().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let lines = without.lines().concat();
     assert!(lines.contains("HISTORY_TABLE_NAME") && lines.contains("EVENT_BUS_ARN"), "{lines}");
 }
