@@ -82,14 +82,15 @@ pub fn create_history(database: &Database) -> Result<(), String> {
     create(database, HISTORY_TABLE_NAME, "HistoryTable", Stream::Off)
 }
 
-/// Opens a database file, or creates it.
+/// Opens a database file with both tables, or creates it.
 pub fn open(path: &Path) -> Result<Database, String> {
     let open = || -> Result<Database, String> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         }
         let database = Database::new(&path.to_string_lossy()).map_err(|error| error.to_string())?;
-        create_table(&database, Stream::Off)?;
+        create_table(&database, Stream::On)?;
+        create_history(&database)?;
         Ok(database)
     };
     open().map_err(|error| {
