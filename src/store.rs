@@ -29,7 +29,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub(crate) use change::{Change, ChangeKind, change, snapshot};
-pub use item::{GROUP_SK, partition_key, text_of};
+pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, text_of};
 pub(crate) use item::{ItemKey, read, scoped_key};
 pub(crate) use lease::{Acquired, Lease, PassKind};
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn last(member: &Facts) -> String {
 fn joined(began: &Fact) -> String {
     let verb = match began.value.as_deref() {
         Some("Invited") => "invited",
-        Some("Created") => "a member from the creation on,",
+        Some("Created") => "a member since its creation",
         _ => "joined",
     };
     format!("{verb}{}", by_and_time(began))

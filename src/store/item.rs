@@ -13,7 +13,7 @@ use crate::time::EventTime;
 pub const GROUP_SK: &str = "GROUP";
 
 /// The prefix of a member item's range key.
-pub(super) const MEMBER_PREFIX: &str = "MEMBER#";
+pub const MEMBER_PREFIX: &str = "MEMBER#";
 
 /// The most bytes that facts may take in an item. DynamoDB's items have 409,600; the rest is for keys and numbers.
 const FACTS_MAX_BYTES: usize = 400_000;

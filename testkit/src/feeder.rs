@@ -19,6 +19,10 @@ pub struct Feeder {
     iterator: String,
     /// Read and not taken yet, in order.
     pending: Vec<Value>,
+    /// The most records of the next batch.
+    size: usize,
+    /// How often in a row no record was taken.
+    failures: usize,
 }
 
 impl Feeder {
@@ -38,7 +42,7 @@ impl Feeder {
         };
         let answer = database.get_shard_iterator(request).map_err(|error| error.to_string())?;
         let iterator = answer.shard_iterator.ok_or("the shard can't be read")?;
-        Ok(Self { database, iterator, pending: Vec::new() })
+        Ok(Self { database, iterator, pending: Vec::new(), size: BATCH_SIZE, failures: 0 })
     }
 
     /// Reads whatever is new, and returns all records that are not taken yet.
@@ -58,34 +62,38 @@ impl Feeder {
         }
     }
 
-    /// Hands all records to a function, again as often as it takes; returns how many there were.
-    pub async fn feed(
-        &mut self,
-        invoke: impl AsyncFn(Value) -> Result<Value, String>,
-    ) -> Result<usize, String> {
-        let count = self.read()?.len();
-        let (mut size, mut failures) = (BATCH_SIZE, 0);
-        while !self.pending.is_empty() {
-            let batch = &self.pending[..size.min(self.pending.len())];
-            let taken = match invoke(json!({ "Records": batch })).await {
-                Ok(answer) => taken(batch, &answer),
-                // An invocation that failed is tried with half of the records.
-                Err(_) => {
-                    size = (batch.len() / 2).max(1);
-                    0
-                }
-            };
-            if taken == 0 {
-                failures += 1;
-                if failures > MAX_FAILURES {
-                    return Err("the function makes no headway".to_owned());
-                }
-            } else {
-                (size, failures) = (BATCH_SIZE, 0);
-                self.pending.drain(..taken);
+    /// The next batch, as a function's payload; `None` if all records are taken.
+    pub fn batch(&mut self) -> Result<Option<Value>, String> {
+        self.read()?;
+        let batch = &self.pending[..self.size.min(self.pending.len())];
+        Ok((!batch.is_empty()).then(|| json!({ "Records": batch })))
+    }
+
+    /// Takes the function's answer to the last batch. An invocation that failed is tried again with half of the records.
+    pub fn answered(&mut self, answer: Result<Value, String>) -> Result<(), String> {
+        let batch = &self.pending[..self.size.min(self.pending.len())];
+        let taken = match answer {
+            Ok(answer) => taken(batch, &answer),
+            Err(_) => {
+                self.size = (batch.len() / 2).max(1);
+                0
             }
+        };
+        if taken > 0 {
+            (self.size, self.failures) = (BATCH_SIZE, 0);
+            self.pending.drain(..taken);
+            return Ok(());
         }
-        Ok(count)
+        self.failures += 1;
+        if self.failures > MAX_FAILURES { Err("the function makes no headway".to_owned()) } else { Ok(()) }
+    }
+
+    /// Hands all records to a function, again as often as it takes.
+    pub async fn feed(&mut self, invoke: impl AsyncFn(Value) -> Result<Value, String>) -> Result<(), String> {
+        while let Some(batch) = self.batch()? {
+            self.answered(invoke(batch).await)?;
+        }
+        Ok(())
     }
 }
 

@@ -19,9 +19,9 @@ import fold  # noqa: E402
 import reader  # noqa: E402
 
 SCHEMA = json.loads((ROOT / "docs/event.schema.json").read_text())
-TABLE, HISTORY, BUS = "changes", "changes-history", "chat"
+# boto3 wants shard ids of 28 characters at least; the embedded DynamoDB makes them of the table's name.
+TABLE, HISTORY, BUS = "groups-with-stream", "history", "chat"
 
-# Types of the lives that are played, and the callbacks that make them.
 GROUPS, ACCOUNTS = ["g1", "g2", "g3"], ["ana", "ben", "cleo", "dan"]
 
 

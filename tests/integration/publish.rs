@@ -53,10 +53,10 @@ impl Chain {
         Publish::from_settings(PublishSettings::from_env(&read).unwrap())
     }
 
-    /// Lets a function follow the stream up to its end; returns the number of records.
-    async fn follow(&mut self, publish: &Publish) -> usize {
+    /// Lets a function follow the stream up to its end.
+    async fn follow(&mut self, publish: &Publish) {
         let feed = self.feeder.feed(async |batch| Ok(run(publish, &batch).await.0));
-        feed.await.unwrap()
+        feed.await.unwrap();
     }
 
     /// The items of the history as plain JSON, by their event ids.
@@ -138,7 +138,7 @@ async fn a_groups_life_is_told_in_the_order_of_its_writes() {
         // Delivered again, it changes nothing and tells nothing.
         assert_eq!(deliver(&webhook, &body).await.codes(), (200, 0));
     }
-    let records = chain.follow(&publish).await;
+    chain.follow(&publish).await;
     let events = chain.bus.events();
     let mut types = types(&events);
     types[..2].sort_unstable();
@@ -156,7 +156,6 @@ async fn a_groups_life_is_told_in_the_order_of_its_writes() {
             "group.destroyed",
         ]
     );
-    assert!(records >= events.len(), "{records}");
     assert_eq!(events[4]["data"]["changed"], json!(["name", "user_defined.color"]));
     assert_eq!(events[4]["data"]["before"], json!({ "name": "A group" }));
     assert_eq!(events[7]["data"]["by"], json!("administrator"));

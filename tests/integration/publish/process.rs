@@ -60,7 +60,7 @@ async fn a_publish_that_is_killed_is_followed_by_one_that_tells_the_rest() {
 
     let second = start(&chain.table.url, &chain.bus.url, &BOTH).await;
     let feed = chain.feeder.feed(async |batch| second.invoke(batch).await);
-    assert_eq!(feed.await.unwrap(), 151);
+    feed.await.unwrap();
     let events = chain.bus.events();
     let ids: BTreeSet<String> = events.iter().map(|event| event["id"].to_string()).collect();
     assert_eq!((events.len(), ids.len()), (171, 151));
@@ -89,6 +89,9 @@ async fn either_the_history_or_the_bus_is_enough_and_one_of_them_is_required() {
 
     let mut without = start(&chain.table.url, &chain.bus.url, &[("HISTORY_TABLE_NAME", "")]).await;
     assert!(!without.ended().await.unwrap());
+    while without.lines().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let lines = without.lines().concat();
     assert!(lines.contains("HISTORY_TABLE_NAME") && lines.contains("EVENT_BUS_ARN"), "{lines}");
 }
@@ -116,6 +119,6 @@ async fn the_feeder_keeps_lambdas_rules() {
             None => Ok(json!({ "batchItemFailures": [] })),
         }
     });
-    assert_eq!(feed.await.unwrap(), 121);
+    feed.await.unwrap();
     assert_eq!(*sizes.borrow(), [100, 100, 50, 100, 81, 61, 41, 21]);
 }
