@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::command::Command;
 use super::error::ChatError;
 use crate::callback::{Body, BodyError, Fields, string};
-use crate::event::{FactName, TEXTS, fact, map_name};
+use crate::event::{FactName, TEXTS, fact, is_nobody, map_name};
 
 /// An answer of Chat's, and its moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,10 +115,14 @@ impl GroupInfo {
         for (field, name) in TEXTS.into_iter().chain([("Owner_Account", fact::OWNER_ACCOUNT)]) {
             values.insert(name.into(), text(fields, field)?.unwrap_or_default());
         }
-        for entry in fields.entries("AppDefinedData")? {
-            let mut entry = entry?;
-            let name = fact::user_defined(&map_name(required(&mut entry, "Key")?));
-            values.insert(name, text(&mut entry, "Value")?.unwrap_or_default());
+        if values.get(fact::OWNER_ACCOUNT).is_some_and(|owner| is_nobody(owner)) {
+            values.insert(fact::OWNER_ACCOUNT.into(), String::new());
+        }
+        // A custom field of another shape is not compared.
+        for mut entry in fields.entries("AppDefinedData").into_iter().flatten().flatten() {
+            if let (Ok(key), Ok(value)) = (required(&mut entry, "Key"), text(&mut entry, "Value")) {
+                values.insert(fact::user_defined(&map_name(key)), value.unwrap_or_default());
+            }
         }
         Ok(Self {
             values,
@@ -142,8 +146,11 @@ impl MemberPage {
             let member = Member { role: text(&mut entry, "Role")?, name_card };
             Ok((id(&mut entry, "Member_Account")?, member))
         };
+        let is_somebody = |member: &Result<(String, Member), ChatError>| {
+            member.as_ref().map_or(true, |(account, _)| !is_nobody(account))
+        };
         Ok(Self {
-            members: entries.map(member).collect::<Result<_, ChatError>>()?,
+            members: entries.map(member).filter(is_somebody).collect::<Result<_, ChatError>>()?,
             member_num: fields.number("MemberNum")?,
             next: text(fields, "Next")?.unwrap_or_default(),
         })

@@ -112,7 +112,8 @@ impl Reconcile {
             ..state.report
         };
         let error = result.err().filter(|error| !error.is_out_of_time(end));
-        Run { report, named: request.group_ids.is_some(), waiting, error, duration: start.elapsed() }
+        let named = request.group_ids.is_some();
+        Run { report, named, first_pass: state.is_first_pass, waiting, error, duration: start.elapsed() }
     }
 
     /// Gives the lease back that a call of this process holds, if it was broken off: the next call need not wait for its
@@ -137,6 +138,7 @@ impl Reconcile {
             self.store.release(lease).await?;
             return Ok(Some(Waiting::NotDue));
         };
+        state.is_first_pass = checkpoint.last_begun_at.is_none();
         state.checkpoint = checkpoint;
         let result = pass.run(state, lease).await;
         state.checkpoint = std::mem::take(&mut state.checkpoint).after(&result);

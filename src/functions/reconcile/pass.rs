@@ -50,6 +50,8 @@ pub(super) struct Pass<'a> {
 pub(super) struct State {
     pub checkpoint: Checkpoint,
     pub report: Report,
+    /// Whether no pass has come to its end before.
+    pub is_first_pass: bool,
     /// The custom fields that the table has shown: Chat tells only of those that it is asked for.
     custom_fields: BTreeSet<String>,
 }

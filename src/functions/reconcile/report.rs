@@ -151,6 +151,8 @@ pub struct Run {
     pub report: Report,
     /// Whether it was called for named groups alone.
     pub named: bool,
+    /// Whether no pass has come to its end before: its additions are no drift.
+    pub first_pass: bool,
     /// Why a scheduled call had nothing to do.
     pub waiting: Option<Waiting>,
     /// Why it failed.
@@ -179,6 +181,7 @@ impl Run {
     pub fn to_line(&self, now: SystemTime) -> String {
         let mut content = json!(self.report);
         content["named"] = json!(self.named);
+        content["first_pass"] = json!(self.first_pass);
         content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
         let (level, outcome) = match (&self.error, self.waiting) {
             (Some(error), _) => {
