@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Serves AWS on loopback: ministack, with the gaps closed that this project's stack falls into.
 
-    .tools/emulator/bin/python tools/emulator.py PORT
+    .tools/emulator/bin/python tools/emulator_server.py PORT
 
 This is the only place that works around the emulator. Each workaround says how AWS behaves. What remains different is
 listed in tests/e2e/deployed/README.md. IAM is enforced, for the functions by their roles.
