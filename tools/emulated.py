@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 TOOLS = ROOT / ".tools"
 
-# What the emulator itself says; tools/emulator.py has both too.
+# What the emulator itself says; tools/emulator_server.py has both too.
 REGION = "eu-west-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -26,12 +26,12 @@ START_SECONDS = 30
 
 
 class Emulator:
-    """tools/emulator.py as a process of its own. It keeps nothing."""
+    """tools/emulator_server.py as a process of its own. It keeps nothing."""
 
     def __init__(self, port=0, **env):
         self.port = port or free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        command = [TOOLS / "emulator/bin/python", ROOT / "tools/emulator.py", str(self.port)]
+        command = [TOOLS / "emulator/bin/python", ROOT / "tools/emulator_server.py", str(self.port)]
         self.process = subprocess.Popen(command, env=os.environ | env, start_new_session=True)
         try:
             self.wait()

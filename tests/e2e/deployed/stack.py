@@ -84,11 +84,9 @@ class Stack:
 
     def read_outputs(self):
         """From `make outputs`, as a shell reads them."""
-        script = 'eval "$OUTPUTS" && env -0'
-        ran = subprocess.run(
-            ["sh", "-c", script], env={"OUTPUTS": self.done("outputs"), "PATH": os.environ["PATH"]}, stdout=subprocess.PIPE, text=True, check=True
-        )
-        self.outputs = dict(pair.split("=", 1) for pair in ran.stdout.split("\0") if "=" in pair)
+        env = {"OUTPUTS": self.done("outputs"), "PATH": os.environ["PATH"]}
+        variables = subprocess.check_output(["sh", "-c", 'eval "$OUTPUTS" && env -0'], env=env, text=True)
+        self.outputs = dict(pair.split("=", 1) for pair in variables.split("\0") if "=" in pair)
         self.url = self.emulator.url(self.outputs["CALLBACK_URL"])
         self.table = self.outputs["TABLE_NAME"]
 
@@ -103,12 +101,10 @@ class Stack:
         return status, answer.get("ErrorCode")
 
     def items(self, group=None):
-        """The items of a group, or all of groups and members, by their sort key."""
+        """The items of a group, or all, by their sort key."""
         found = self.dynamodb.scan(TableName=self.table, ConsistentRead=True)["Items"]
-        wanted = f"{SDK_APP_ID}#{group or ''}"
-        return {
-            item["sk"]["S"]: item for item in found if item["pk"]["S"] == wanted or (not group and item["pk"]["S"].startswith(wanted))
-        }
+        pk = f"{SDK_APP_ID}#{group}"
+        return {item["sk"]["S"]: item for item in found if group is None or item["pk"]["S"] == pk}
 
     def lines(self, function, since=0):
         """The log lines of a function's events, from a time in milliseconds."""

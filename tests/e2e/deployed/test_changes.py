@@ -1,4 +1,4 @@
-"""Who changed what, and when: from the table's stream through publish to a rule's queue on the bus, and into the history."""
+"""Who changed what, and when: from the stream through publish to the queue of a rule on the bus, and to the history."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""A deployment's life: it fails, succeeds, is used, is changed under load, stands beside a second one, goes, and returns."""
+"""A deployment's life: it fails, succeeds, is used, changes under load, has a second one beside it, and goes."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""What fails comes back by itself, or by the operator's hand: table, queue, receiver behind, and bodies that can't be read."""
+"""What fails comes back by itself or by hand: table, queue, downstream receiver, and bodies that can't be read."""
 
 import json
 import tempfile
@@ -88,15 +88,16 @@ class Outages(unittest.TestCase):
         with self.stack.without("WebhookRole", *TABLE, "sqs:SendMessage"):
             self.assertEqual(created(self.stack, "lost"), (503, 120007))
         self.assertEqual(self.alarms(), {"Lost"})
-        found = self.stack.logs.filter_log_events(logGroupName=self.stack.outputs["WEBHOOK_LOG_GROUP"], startTime=int(self.began))
-        lines = [event["message"] for event in found["events"] if '"lost' in event["message"]]
+        log = {"logGroupName": self.stack.outputs["WEBHOOK_LOG_GROUP"], "startTime": int(self.began)}
+        events = self.stack.logs.filter_log_events(**log)["events"]
+        lines = [event["message"] for event in events if '"lost' in event["message"]]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "lines.json"
             file.write_text(json.dumps(lines))
             self.assertIn("1 lost events and 0 dead letters put back", self.put_back(LINES=str(file)))
         self.comes("lost")
 
-    def test_what_the_receiver_behind_misses_comes_once_it_is_up_again(self):
+    def test_what_the_downstream_receiver_misses_comes_once_it_is_up_again(self):
         self.receiver.status = 503
         self.assertEqual(self.stack.post(MESSAGE, {"CallbackCommand": MESSAGE}), (200, 0))
         self.becomes_dead("FORWARD_QUEUE_URL", 1)

@@ -40,7 +40,8 @@ class Reconcile(unittest.TestCase):
         self.assertNotIn("never-announced", self.from_a_laptop())
 
     def test_its_schedule_calls_it(self):
-        [rule] = self.stack.events.list_rule_names_by_target(TargetArn=self.target())["RuleNames"]
+        target = self.stack.outputs["RECONCILE_FUNCTION"]
+        [rule] = self.stack.events.list_rule_names_by_target(TargetArn=target)["RuleNames"]
         before = self.stack.events.describe_rule(Name=rule)
         self.assertEqual(before["State"], "ENABLED")
         began = time.time() * 1000
@@ -55,8 +56,3 @@ class Reconcile(unittest.TestCase):
         self.assertEqual((line["groups_added"], line["groups_destroyed"], line["finished"]), (1, 1, True))
         self.assertEqual(set(self.stack.items("never-announced")), {"GROUP", "MEMBER#ana", "MEMBER#ben"})
         self.assertEqual(set(self.stack.items("gone")), {"GROUP"})
-
-    def target(self):
-        """The function as the schedule calls it."""
-        name = self.stack.outputs["RECONCILE_FUNCTION"]
-        return name if name.startswith("arn:") else self.stack.functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]

@@ -75,7 +75,7 @@ class Rights(unittest.TestCase):
         self.each_right_counts("RedriveRole", self.redrive)
 
     def redrive(self, began):
-        """A life of a group and a body that can't be read from the queue, and a callback for the downstream receiver."""
+        """From the queue: a life of a group, a body that can't be read, a callback for the downstream receiver."""
         messages = [(QUEUES[0], *callback, "table") for callback in life("a-group")]
         messages.append((QUEUES[0], CREATED, UNREADABLE, "table"))
         # Twice, so that one finds somebody there who was missing when it read the group.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Serves AWS on loopback: ministack, with the gaps closed that this project's stack falls into.
 
-    .tools/emulator/bin/python tools/emulator.py PORT
+    .tools/emulator/bin/python tools/emulator_server.py PORT
 
 This is the only place that works around the emulator. Each workaround says how AWS behaves. What remains different is
 listed in tests/e2e/deployed/README.md. IAM is enforced, for the functions by their roles.
@@ -13,15 +13,10 @@ import os
 import re
 import sys
 import tempfile
-import threading
-import time
 
 REGION = "eu-west-1"
 # The account's root, which no policy binds: the operator.
 ROOT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-
-# As long as Lambda lets a function run.
-CALL_SECONDS = 900
 
 INSERT = re.compile(r'INSERT INTO "([^"]+)"')
 
@@ -46,7 +41,7 @@ def main():
 
     templates = [parameters_of_sam, routes_from_openapi, metric_math]
     rights = [rights_of_inserts, source_of_events, lambdas_own_calls]
-    events = [stream_of_inserts, failed_records, calls_under_way]
+    events = [stream_of_inserts, failed_records]
     for workaround in templates + rights + events:
         workaround()
     app.main()
@@ -209,8 +204,9 @@ def lambdas_own_calls():
 
     def records_if_allowed(table, position, limit, **scope):
         stream = dynamodb._tables[table]["LatestStreamArn"]
-        actions = [f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")]
-        return records(table, position, limit, **scope) if readers_may(stream, *actions) else []
+        operations = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+        may = readers_may(stream, *(f"dynamodb:{operation}" for operation in operations))
+        return records(table, position, limit, **scope) if may else []
 
     def write_if_allowed(function, *arguments, **options):
         group = function["config"]["LoggingConfig"]["LogGroup"]
@@ -222,28 +218,6 @@ def lambdas_own_calls():
     sqs._delete_messages_for_esm = delete_if_allowed
     dynamodb.stream_records_since = records_if_allowed
     lambda_svc._emit_lambda_logs = write_if_allowed
-
-
-def calls_under_way():
-    """A call that is under way ends with the code that it began with; the emulator kills it when that is replaced."""
-    from ministack.core import lambda_runtime
-
-    kill = lambda_runtime.kill_workers
-
-    def kill_once_idle(workers):
-        end = time.monotonic() + CALL_SECONDS
-        while any(worker.in_use for worker in workers) and time.monotonic() < end:
-            time.sleep(0.05)
-        kill(workers)
-
-    def kill_now_or_later(workers):
-        # Those of replaced code have left the pool; one that failed is still there.
-        pooled = [worker for pool in lambda_runtime._workers.values() for worker in pool]
-        kill([worker for worker in workers if worker in pooled])
-        replaced = [worker for worker in workers if worker not in pooled]
-        threading.Thread(target=kill_once_idle, args=[replaced], daemon=True).start()
-
-    lambda_runtime.kill_workers = kill_now_or_later
 
 
 def failed_records():
