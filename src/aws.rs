@@ -54,7 +54,7 @@ pub struct Timeouts {
     pub attempt: Duration,
 }
 
-/// What all clients share: credentials, region, DNS, trust. Each client has connections of its own.
+/// The common part of all clients: credentials, region, DNS, trust. Each client has connections of its own.
 #[derive(Debug, Clone)]
 pub struct Aws {
     settings: AwsSettings,

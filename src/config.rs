@@ -19,10 +19,10 @@ use crate::chat::{ChatSettings, Limits, SecretKey};
 use crate::forward::ForwardUrl;
 use crate::http::{self, Trust};
 
-/// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
+/// How far RequestTime may lie from now by default, in seconds, as the vendor asks for it.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
 
-/// The requests to Chat's REST API in a second by default: a tenth of what the vendor allows.
+/// The requests to Chat's REST API in a second by default: a tenth of the vendor's limit.
 const DEFAULT_CHAT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// The expected value of `SDK_APP_ID`.
@@ -86,7 +86,7 @@ pub struct RedriveSettings {
     pub table_name: String,
     /// `FORWARD_URL`.
     pub forward_url: Option<ForwardUrl>,
-    /// The last of `CALLBACK_TOKENS`: it signs what is delivered late.
+    /// The last of `CALLBACK_TOKENS`: it signs late deliveries.
     pub token: Option<Token>,
     /// `DEAD_LETTER_QUEUE_URL`.
     pub dead_letter_queue_url: Option<String>,
@@ -301,7 +301,7 @@ fn optional<T>(
 pub struct ConfigError {
     /// The environment variable.
     pub variable: &'static str,
-    /// What it should hold.
+    /// The expected value.
     pub expected: Cow<'static, str>,
 }
 

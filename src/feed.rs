@@ -1,7 +1,7 @@
 //! The change feed: each change that readers of the table can see, as an event in the history and on the bus.
 //!
-//! An event carries what changed and the item's facts as they are then. Facts grow in one order whatever the order of
-//! events, so whoever folds events ([`Roster`]) sees in the end what readers of the table see.
+//! An event carries the changes and the item's facts as they are then. Facts grow in one order whatever the order of
+//! events, so whoever folds events ([`Roster`]) comes to the same view as readers of the table.
 
 mod bus;
 mod event;

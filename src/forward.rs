@@ -73,7 +73,7 @@ impl std::fmt::Debug for ForwardUrl {
     }
 }
 
-/// What is wanted of the downstream receiver.
+/// The kind of answer that is needed from the downstream receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// A 2xx status: it has taken the callback.

@@ -156,7 +156,7 @@ struct LostPart<'a> {
 }
 
 impl Record {
-    /// A line that says who sent what.
+    /// A line with the parameters of the URL.
     pub fn new(query: &Query<'_>) -> Self {
         Self {
             callback_command: query.callback_command().ok().map(unchecked),

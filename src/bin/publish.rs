@@ -1,4 +1,4 @@
-//! The Lambda function `publish`: tells what changed, by the table's stream, or by hand as a snapshot.
+//! The Lambda function `publish`: tells of changes, by the table's stream, or by hand as a snapshot.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};

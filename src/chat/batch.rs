@@ -45,7 +45,7 @@ struct Batch<F> {
     more_questions: Cell<u32>,
 }
 
-/// What is known about the names of one part.
+/// The results for the names of one part.
 struct Part<T> {
     /// When the first question that was answered was asked.
     asked_at: Option<SystemTime>,

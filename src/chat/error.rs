@@ -1,4 +1,4 @@
-//! Why Chat's REST API gave no answer, and what to do next.
+//! The errors of Chat's REST API, grouped by the next step.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub enum ChatError {
     Http(#[source] Arc<HttpError>),
 }
 
-/// What to do after an error.
+/// The next step after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Ask again, with backoff.
@@ -74,7 +74,7 @@ impl ChatError {
         BodyError::Field { field: field.to_owned(), expected: expected.to_owned() }.into()
     }
 
-    /// What to do next.
+    /// The next step.
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { command, code, .. } => describe(*command, *code).0,
@@ -110,7 +110,7 @@ const CHECK_KEY: &str =
 const CHECK_CLOCK: &str = "; check this machine's clock, and that the secret key is the one of SDK_APP_ID";
 const CHECK_CONSOLE: &str = "; check in the console that the application and its REST API are switched on";
 
-/// The vendor's codes: what to do, and what an operator should check. A code that is not listed is permanent.
+/// The vendor's codes, each with the next step and the advice for an operator. A code that is not listed is permanent.
 fn describe(command: Command, code: u64) -> (Class, &'static str) {
     match code {
         10002 | 60008 | 60013 | 60014 | 70169 | 70202 | 70500 => (Class::Transient, ""),

@@ -1,4 +1,4 @@
-//! UserSig (TLSSigAPIv2): what a request to Chat's REST API is signed with.
+//! UserSig (TLSSigAPIv2): the signature of a request to Chat's REST API.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -39,7 +39,7 @@ impl SecretKey {
     }
 }
 
-/// What a UserSig claims.
+/// The claims of a UserSig.
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 pub(super) fn inflated(user_sig: &str) -> serde_json::Value {

@@ -247,7 +247,7 @@ fn event_time(facts: &Facts) -> Image {
     facts.event_time().map(|time| ("event_time".to_owned(), time.as_millis().into())).into_iter().collect()
 }
 
-/// The old values of what changed.
+/// The old values of the changed facts.
 fn old_values(key: ItemKey<'_>, facts: &Facts, change: &Change) -> Image {
     let mut image = image(key, facts);
     let is_changed = |name: &str| change.changed.iter().any(|changed| changed == name);

@@ -1,4 +1,4 @@
-//! What events say together: the readers' view, from events alone.
+//! The fold of events: the readers' view, from events alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::time::EventTime;
 #[derive(Debug, Clone, Default)]
 pub struct Roster(BTreeMap<GroupKey, BTreeMap<Option<String>, Item>>);
 
-/// What events say of one item.
+/// The facts of all events about one item.
 #[derive(Debug, Clone, Default)]
 struct Item {
     facts: Facts,

@@ -1,4 +1,4 @@
-//! `publish`: tells what changed. A batch of the table's stream becomes events, and so do the items of a snapshot.
+//! `publish`: tells of changes. A batch of the table's stream becomes events, and so do the items of a snapshot.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: 
 /// The time that a snapshot leaves for the page under way, before its deadline.
 const PAGE_BUDGET: Duration = Duration::from_secs(15);
 
-/// Tells what changed.
+/// Tells of changes.
 #[derive(Debug)]
 pub struct Publish {
     feed: Feed,

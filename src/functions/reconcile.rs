@@ -1,4 +1,4 @@
-//! The function `reconcile`: brings in the groups that were never announced, and corrects what was lost.
+//! The function `reconcile`: brings in the groups that were never announced, and corrects lost changes.
 //!
 //! A pass first compares the groups of the table with Chat's answers, then adds those that Chat lists and the table lacks,
 //! and last destroys those that Chat calls gone twice. Differences are written as an event of the moment before the

@@ -1,4 +1,4 @@
-//! What a write changed for readers: a pure function of the item before and after it.
+//! The change that readers see in an item: a pure function of its old and its new image.
 
 use std::sync::Arc;
 

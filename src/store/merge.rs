@@ -121,7 +121,7 @@ pub(super) mod tests {
         (any_time(), by).prop_map(|(time, by)| Stamp { time, by })
     }
 
-    /// What one event says of an item; few times, values and authors, so that ties happen.
+    /// The facts of one event about an item; few times, values and authors, so that ties happen.
     pub(crate) fn said() -> impl Strategy<Value = Facts> {
         let value = || prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
         let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
@@ -193,7 +193,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What readers see of a member.
+    /// The readers' view of a member.
     fn view<'a>(member: &'a Facts, group: &Facts) -> Option<&'a std::collections::BTreeMap<FactName, Fact>> {
         (is_there(group) && is_member(member, group)).then_some(&member.values)
     }

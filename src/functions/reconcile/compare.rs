@@ -14,7 +14,7 @@ use crate::time::EventTime;
 /// How often the members of a new group are listed at most.
 const LISTS_MAX: usize = 4;
 
-/// What came of comparing a group.
+/// The result of comparing a group.
 #[derive(Debug)]
 pub(super) enum Compared {
     /// Nothing differs.

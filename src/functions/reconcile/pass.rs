@@ -205,7 +205,7 @@ impl<'a> Pass<'a> {
         if cursor.is_again { Err(error) } else { Ok(()) }
     }
 
-    /// Compares groups with Chat's answers: counts, tells and remembers what came of each.
+    /// Compares groups with Chat's answers: counts, tells and remembers each result.
     async fn compare_piece(&self, state: &mut State, mut groups: Vec<Listed>) -> Result<(), ReconcileError> {
         let cut_off = |state: &State, id: &str| state.checkpoint.cut_off.get(id).copied();
         groups.retain(|group| cut_off(state, &group.key.group_id) != Some(CutOff::Skipped));
@@ -251,7 +251,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Counts, tells and remembers what came of comparing a group.
+    /// Counts, tells and remembers the result for a group.
     fn note(&self, state: &mut State, group_id: String, is_there: bool, compared: Compared) {
         match compared {
             Compared::Same => {}
@@ -317,7 +317,7 @@ impl<'a> Pass<'a> {
         (Instant::now() + budget).min(self.end)
     }
 
-    /// The same for an event that is written: what has begun may end, so that it is told of.
+    /// The same for an event that is written: a write that has begun may end, so that it is told of.
     pub(super) fn write_deadline(&self, members: usize) -> Instant {
         self.table_deadline(members).max(self.end.min(Instant::now()) + WRITE_GRACE)
     }

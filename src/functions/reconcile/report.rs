@@ -1,4 +1,4 @@
-//! What a call has done: its answer, and its log lines.
+//! The results of a call: its answer, and its log lines.
 
 use std::time::{Duration, SystemTime};
 
