@@ -26,7 +26,7 @@ BENCH := --manifest-path bench/Cargo.toml --target-dir $(TARGET_DIR)/bench --loc
 TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run console screenshots test fuzz soak check check-size events bench build package deploy rollback \
+.PHONY: help run up console screenshots test fuzz soak check check-size events bench build package deploy rollback \
 	remove-failed outputs verify put-back reconcile reconcile-load load e2e
 
 help: ## Lists the commands
@@ -35,6 +35,9 @@ help: ## Lists the commands
 
 run: ## Runs the receiver and a page on loopback, and plays the vendor's sample and a group's life; ONCE=1 ends after that
 	@./chat-groups run
+
+up: $(TOOLS)/aws/installed $(TOOLS)/emulator/installed ## Deploys the whole stack to an emulated AWS on loopback, plays a group's life and shows the table; PORT, PAGE_PORT
+	@$(WITH_TOOLS) tools/up
 
 console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
 	@./chat-groups console
@@ -110,7 +113,7 @@ load: ## Measures events in groups of 10 to 100,000, a throttled burst and a bac
 	cargo build --locked --release --bin webhook --bin redrive
 	$(TESTKIT) load
 
-e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed ## Tests the release binaries under Lambda's emulator, and the template
+e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed $(TOOLS)/emulator/installed ## Tests the release binaries under Lambda's emulator, the template, and the stack on an emulated AWS
 	$(MAKE) package check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) package check-size ARCHITECTURE=arm64
 	cargo build --locked --package chat-groups-cli
@@ -130,6 +133,13 @@ bench: ## Measures webhook beside an empty function and the usual one: BENCHMARK
 		$(if $(EVENTS_ONLY),events) floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
 		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile \
 		$(if $(BEFORE),before=$(BEFORE))
+
+# What the examples in JavaScript import, for their tests.
+$(TOOLS)/node/installed: tools/node/package-lock.json
+	mkdir -p $(@D)
+	cp tools/node/package.json tools/node/package-lock.json $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # A Python environment of its own for each list of pinned packages.
 $(TOOLS)/%/installed: tools/%.txt

@@ -2,15 +2,23 @@
 //!
 //! The SDK's own chain of configuration sources takes milliseconds of every cold start to arrive at the same variables.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ::http::Uri;
+use aws_runtime::user_agent::UserAgentInterceptor;
+use aws_sdk_dynamodb::config::endpoint::{
+    DefaultResolver, Endpoint, EndpointFuture, Params, ResolveEndpoint,
+};
+use aws_sdk_dynamodb::config::interceptors::BeforeSerializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, StalledStreamProtectionConfig,
+    BehaviorVersion, ConfigBag, Credentials, IdentityCache, Intercept, Region, StalledStreamProtectionConfig,
 };
+use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 
 use crate::http::{HttpClient, Resolver, Trust};
@@ -29,6 +37,8 @@ pub struct AwsSettings {
     pub dynamodb_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_SQS`, else `AWS_ENDPOINT_URL`.
     pub sqs_endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_EVENTBRIDGE`, else `AWS_ENDPOINT_URL`.
+    pub eventbridge_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, else `AWS_ENDPOINT_URL`.
     pub secrets_manager_endpoint: Option<String>,
     /// `AWS_CA_BUNDLE`, else `SSL_CERT_FILE`, names a file with the roots to trust; `SSL_CERT_DIR` a folder.
@@ -44,7 +54,7 @@ pub struct Timeouts {
     pub attempt: Duration,
 }
 
-/// What all clients share: credentials, region, DNS, trust. Each client has connections of its own.
+/// The common part of all clients: credentials, region, DNS, trust. Each client has connections of its own.
 #[derive(Debug, Clone)]
 pub struct Aws {
     settings: AwsSettings,
@@ -68,12 +78,22 @@ impl Aws {
 
     /// A client for the table.
     pub fn dynamodb(&self, timeouts: Timeouts) -> aws_sdk_dynamodb::Client {
-        aws_sdk_dynamodb::Client::new(&self.config(timeouts, self.settings.dynamodb_endpoint.as_deref()))
+        let config = self.config(timeouts, self.settings.dynamodb_endpoint.as_deref());
+        let config = aws_sdk_dynamodb::config::Builder::from(&config)
+            .endpoint_resolver(ResolvedOnce::default())
+            .interceptor(NoUserAgent);
+        aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// A client for the queues.
     pub fn sqs(&self, timeouts: Timeouts) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config(timeouts, self.settings.sqs_endpoint.as_deref()))
+    }
+
+    /// A client for the event bus.
+    pub fn eventbridge(&self, timeouts: Timeouts) -> aws_sdk_eventbridge::Client {
+        let endpoint = self.settings.eventbridge_endpoint.as_deref();
+        aws_sdk_eventbridge::Client::new(&self.config(timeouts, endpoint))
     }
 
     /// A client for servers that are not AWS's.
@@ -105,6 +125,47 @@ impl Aws {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(endpoint.map(str::to_owned));
         config.build()
+    }
+}
+
+/// Resolves DynamoDB's endpoint once: for one client, whose requests name tables by their names, the rules of the SDK
+/// always come to the same result. They take 15,000 instructions for each request.
+#[derive(Debug, Default)]
+struct ResolvedOnce {
+    rules: DefaultResolver,
+    endpoint: OnceLock<Endpoint>,
+}
+
+impl ResolveEndpoint for ResolvedOnce {
+    fn resolve_endpoint<'a>(&'a self, params: &'a Params) -> EndpointFuture<'a> {
+        EndpointFuture::new(async move {
+            if let Some(endpoint) = self.endpoint.get() {
+                return Ok(endpoint.clone());
+            }
+            let endpoint = ResolveEndpoint::resolve_endpoint(&self.rules, params).await?;
+            Ok(self.endpoint.get_or_init(|| endpoint).clone())
+        })
+    }
+}
+
+/// Leaves the header User-Agent out. It tells AWS the versions of SDK, language and system, which decides about nothing,
+/// and takes 27,000 instructions for each request.
+#[derive(Debug)]
+struct NoUserAgent;
+
+impl Intercept for NoUserAgent {
+    fn name(&self) -> &'static str {
+        "NoUserAgent"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let off = disable_interceptor::<UserAgentInterceptor>("nobody reads it");
+        config.interceptor_state().store_put(off);
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chat's callback protocol: which commands there are, what a URL and a body say, who signed, and how to answer.
+//! Chat's callback protocol: commands, URL parameters, bodies, signatures and answers.
 //!
 //! Pure: no network, no clock, no table.
 
@@ -45,7 +45,7 @@ pub struct Application {
     pub keep_client_ip: bool,
 }
 
-/// What a CallbackCommand asks of this service.
+/// The kinds of CallbackCommand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// It changes a group or its members.

@@ -1,20 +1,21 @@
-//! Chat's REST API, as much of it as tells which groups there are and who is in them.
+//! Chat's REST API, as much of it as tells the groups and their members.
 //!
 //! Every call waits for its share of the quota. One that fails transiently is repeated, with backoff, until its budget or
 //! the caller's time is over. The request's URL holds the UserSig: no error and no log line shows it.
 
 mod answer;
+mod batch;
 mod command;
 mod error;
+mod pacer;
 mod pages;
-mod rate;
 mod usersig;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -26,12 +27,13 @@ use crate::retry::Backoff;
 use crate::time::to_seconds;
 
 pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
-use answer::{MemberPage, each, parse, redact, required};
+use answer::{MemberPage, ResultList, parse, redact, required, results_by_name};
+use batch::batched;
 pub use command::Command;
-pub use error::{ChatError, Class, Reason};
+pub use error::{ChatError, Class};
+use pacer::Pacer;
+use pages::PageCursor;
 pub use pages::Paging;
-use pages::{Place, in_parts};
-use rate::Pacer;
 pub use usersig::SecretKey;
 
 /// The most groups in one page of the list.
@@ -43,6 +45,14 @@ const MEMBERS_MAX: u32 = 200;
 /// The most accounts in one question for their roles.
 const ROLES_MAX: usize = 500;
 
+/// The most accounts of a group that are asked about one by one.
+const ROLES_ALONE_MAX: usize = 20;
+
+/// Chat's role of an account that is no member.
+pub const NOT_MEMBER: &str = "NotMember";
+/// ErrorCode: there is no such account.
+const NO_SUCH_ACCOUNT: u64 = 10019;
+
 /// The largest answer that is read; Chat itself refuses to send more than 1 MB.
 const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -52,11 +62,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 
+/// How often a group whose own result is transient is asked about again.
+const INFO_RETRIES: usize = 3;
+
 /// How long a UserSig is valid (the vendor's advice), and how long before its end it is replaced.
 const USER_SIG_VALIDITY: Duration = Duration::from_secs(24 * 3600);
 const USER_SIG_MARGIN: Duration = Duration::from_secs(600);
 
-/// Who asks, where, and how fast.
+/// An application's REST API, and the account to call it as.
 #[derive(Debug, Clone)]
 pub struct ChatSettings {
     /// The base URL of the data centre.
@@ -65,7 +78,7 @@ pub struct ChatSettings {
     pub sdk_app_id: u64,
     /// The UserID of an App admin.
     pub admin_account: String,
-    /// How fast, and how long.
+    /// The rates and time limits.
     pub limits: Limits,
 }
 
@@ -78,7 +91,7 @@ pub struct Limits {
     pub call_interval: Duration,
     /// The time limit of one attempt.
     pub attempt_timeout: Duration,
-    /// What one request may take with all of its attempts. Waiting for its turn costs it nothing.
+    /// The time limit of one request with all of its attempts. Waiting for its turn does not count.
     pub request_budget: Duration,
 }
 
@@ -86,8 +99,8 @@ impl Limits {
     /// The vendor's limits, and a share of the quota that the application uses for its own calls too.
     pub fn new(requests_per_second: NonZeroU32) -> Self {
         Self {
-            // One a second is allowed; the rest is for requests that are not equally long on their way.
-            list_interval: Duration::from_millis(1100),
+            // One a second is allowed, but from 80 % of that on Chat raises an alert.
+            list_interval: Duration::from_secs(2),
             call_interval: Duration::from_secs(1) / requests_per_second.get(),
             // The vendor asks for more than three seconds.
             attempt_timeout: Duration::from_secs(10),
@@ -96,12 +109,10 @@ impl Limits {
     }
 }
 
-/// A client for Chat's REST API. It may be used by many tasks at once; each call ends by the `end` that it is given.
+/// A client for Chat's REST API. Many tasks may use it at once; they share the quota.
 pub struct ChatApi {
     settings: ChatSettings,
-    secret_key: SecretKey,
-    /// The UserSig in use, and since when.
-    user_sig: Mutex<Option<(SystemTime, String)>>,
+    signer: Mutex<Signer>,
     http: HttpClient,
     lists: Pacer,
     others: Pacer,
@@ -110,7 +121,14 @@ pub struct ChatApi {
     calls: [AtomicU64; 4],
 }
 
-/// Does not show the UserSig.
+/// The secret key, and the UserSig in use.
+struct Signer {
+    secret_key: SecretKey,
+    signed_at: SystemTime,
+    user_sig: Option<String>,
+}
+
+/// Shows neither key nor UserSig.
 impl fmt::Debug for ChatApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatApi").field("settings", &self.settings).finish_non_exhaustive()
@@ -118,177 +136,55 @@ impl fmt::Debug for ChatApi {
 }
 
 impl ChatApi {
-    /// Makes a client; nothing is asked yet.
+    /// Makes a client; it sends nothing yet.
     pub fn new(settings: ChatSettings, secret_key: SecretKey, http: HttpClient) -> Self {
         Self {
             lists: Pacer::new(settings.limits.list_interval),
             others: Pacer::new(settings.limits.call_interval),
             settings,
-            secret_key,
-            user_sig: Mutex::default(),
+            signer: Mutex::new(Signer { secret_key, signed_at: SystemTime::UNIX_EPOCH, user_sig: None }),
             http,
             list_limit: AtomicU32::new(GROUPS_MAX),
             calls: Default::default(),
         }
     }
 
-    /// How many requests were made for a command, repeated ones included.
+    /// The number of requests for a command so far, repeated ones included.
     pub fn calls(&self, command: Command) -> u64 {
         self.calls[command as usize].load(Ordering::Relaxed)
     }
 
-    /// A page of the application's groups from `next` on, 0 for the first. It may be shorter than `limit`.
-    pub async fn groups(&self, next: u64, limit: u32, end: Instant) -> Result<Answer<GroupList>, ChatError> {
-        let mut limit = limit.clamp(1, self.list_limit.load(Ordering::Relaxed));
-        loop {
-            let question = json!({ "Limit": limit, "Next": next });
-            let read = |fields: &mut Fields<'_>| GroupList::read(fields, next);
-            match self.ask(Command::GroupList, &question, end, read).await {
-                Err(error) if error.class() == Class::TooLarge && limit > 1 => {
-                    limit /= 2;
-                    self.list_limit.fetch_min(limit, Ordering::Relaxed);
-                }
-                answer => return answer,
-            }
-        }
+    /// The same client, whose calls fail with [`ChatError::OutOfTime`] once `end` has come.
+    pub fn until(&self, end: Instant) -> BoundedChat<'_> {
+        BoundedChat { api: self, end }
     }
 
-    /// What each of these groups is like, by its id, with those custom fields that are named, else with all of them.
-    /// Each of the ids has a result. One whose own error is transient was asked about twice.
-    pub async fn group_infos(
-        &self,
-        group_ids: &[&str],
-        custom_fields: Option<&BTreeSet<String>>,
-        end: Instant,
-    ) -> Result<Answer<Results<GroupInfo>>, ChatError> {
-        let ask_for = async |part: &[&str], custom_fields: Option<&BTreeSet<String>>| {
-            let mut filter = json!({ "GroupBaseInfoFilter": GroupInfo::fields() });
-            if let Some(custom_fields) = custom_fields {
-                filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
-            }
-            let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
-            let list = (Command::GroupInfo, "GroupInfo", "GroupId");
-            let read = |fields: &mut Fields<'_>| each(fields, list, part, GroupInfo::read);
-            self.ask(Command::GroupInfo, &question, end, read).await
-        };
-        let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
-            // Perhaps a custom field was taken away from the application.
-            Err(error) if error.class() == Class::Other && custom_fields.is_some() => {
-                ask_for(part, None).await
-            }
-            answer => answer,
-        };
-        let mut infos = in_parts(group_ids, INFOS_MAX, ask).await?;
-        let is_transient = |id: &&str| matches!(&infos.value[*id], Err(error) if error.is_transient());
-        let again: Vec<&str> = group_ids.iter().copied().filter(is_transient).collect();
-        if !again.is_empty() {
-            sleep_until(end.min(Instant::now() + FIRST_PAUSE)).await;
-            infos.value.extend(in_parts(&again, INFOS_MAX, ask).await?.value);
-        }
-        Ok(infos)
-    }
-
-    /// The members of a group; Chat refuses to list those of an AVChatRoom.
-    pub async fn members(
-        &self,
-        group_id: &str,
-        paging: Paging,
-        end: Instant,
-    ) -> Result<Answer<Roster>, ChatError> {
-        let command = Command::MemberInfo;
-        let (mut roster, mut asked_at) = (Roster { is_steady: true, ..Roster::default() }, None);
-        let mut place = Place::first(paging, MEMBERS_MAX);
-        loop {
-            let page = match self.ask(command, &place.question(group_id), end, MemberPage::read).await {
-                Err(error) if error.class() == Class::TooLarge && place.limit > 1 => {
-                    place.limit /= 2;
-                    continue;
-                }
-                answer => answer?,
-            };
-            let asked_at = *asked_at.get_or_insert(page.asked_at);
-            let more = place.advance(&page.value).map_err(|reason| ChatError { command, reason })?;
-            roster.member_num = roster.member_num.max(page.value.member_num);
-            roster.members.extend(page.value.members);
-            if !more {
-                return Ok(Answer { asked_at, value: roster });
-            }
-            roster.is_steady = false;
-        }
-    }
-
-    /// The roles that accounts have in a group, by account: `NotMember` for those outside. Each account has a result.
-    pub async fn roles(
-        &self,
-        group_id: &str,
-        accounts: &[&str],
-        end: Instant,
-    ) -> Result<Answer<Results<String>>, ChatError> {
-        let ask = async |part: &[&str]| {
-            let question = json!({ "GroupId": group_id, "User_Account": part });
-            let list = (Command::Role, "UserIdList", "Member_Account");
-            let read = |fields: &mut Fields<'_>| each(fields, list, part, |entry| required(entry, "Role"));
-            self.ask(Command::Role, &question, end, read).await
-        };
-        in_parts(accounts, ROLES_MAX, ask).await
-    }
-
-    /// Asks until there is an answer, an error that no repeat can mend, or no time left.
-    async fn ask<T>(
-        &self,
-        command: Command,
-        question: &Value,
-        end: Instant,
-        read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
-    ) -> Result<Answer<T>, ChatError> {
-        let bucket = if command == Command::GroupList { &self.lists } else { &self.others };
-        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
-        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
-        let (mut left, mut reason) = (self.settings.limits.request_budget, Reason::TimedOut);
-        while !left.is_zero() && bucket.take(end).await {
-            let start = Instant::now();
-            let deadline = end.min(start + left);
-            reason = match self.attempt(command, question, deadline, &read).await {
-                Ok(answer) => return Ok(answer),
-                Err(reason) => reason,
-            };
-            let wait = match reason.class() {
-                Class::Again => backoff.next(),
-                Class::TooFrequent => pause.next(),
-                _ => break,
-            };
-            if reason.class() == Class::TooFrequent {
-                // For all tasks: the quota is one.
-                bucket.pause(wait);
-            }
-            sleep_until(deadline.min(Instant::now() + wait)).await;
-            left = left.saturating_sub(start.elapsed());
-        }
-        Err(ChatError { command, reason })
+    /// Signs with another secret key from now on.
+    pub fn set_secret_key(&self, secret_key: SecretKey) {
+        let mut signer = self.signer();
+        (signer.secret_key, signer.user_sig) = (secret_key, None);
     }
 
     async fn attempt<T>(
         &self,
         command: Command,
         question: &Value,
-        deadline: Instant,
-        read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
-    ) -> Result<Answer<T>, Reason> {
+        read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>,
+    ) -> Result<Answer<T>, ChatError> {
         self.calls[command as usize].fetch_add(1, Ordering::Relaxed);
         let user_sig = self.user_sig(SystemTime::now());
-        let deadline = deadline.min(Instant::now() + self.settings.limits.attempt_timeout);
-        let answer = timeout_at(deadline, self.post(&self.url(command, &user_sig), question)).await;
-        let Answer { asked_at, value: body } = answer.map_err(|_| Reason::TimedOut)??;
+        let Answer { asked_at, value: body } = self.post(&self.url(command, &user_sig), question).await?;
+        // Should Chat repeat the UserSig, no error may.
         let body = redact(&body, &user_sig);
-        Ok(Answer { asked_at, value: read(&mut parse(&mut Body::new(&body))?)? })
+        Ok(Answer { asked_at, value: read(&mut parse(&mut Body::new(&body), command)?)? })
     }
 
-    async fn post(&self, url: &str, question: &Value) -> Result<Answer<Vec<u8>>, Reason> {
+    async fn post(&self, url: &str, question: &Value) -> Result<Answer<Vec<u8>>, ChatError> {
         let (clock, start) = (SystemTime::now(), Instant::now());
         let headers = [("content-type", "application/json")];
         let response = self.http.post(url, &headers, question.to_string().as_bytes()).await?;
         if response.status() != 200 {
-            return Err(Reason::Status(response.status()));
+            return Err(ChatError::Status(response.status()));
         }
         // Chat's clock when it answered, less the whole time since the question was sent.
         let date = response.header("date").and_then(|date| httpdate::parse_http_date(date).ok());
@@ -311,20 +207,188 @@ impl ChatApi {
 
     /// The UserSig to use at this time: one serves until shortly before it expires.
     fn user_sig(&self, now: SystemTime) -> String {
-        let mut current = self.user_sig.lock().unwrap_or_else(PoisonError::into_inner);
-        // Not if the clock was set back: Chat may refuse a time that lies ahead.
-        let is_fresh = |signed_at| {
-            now.duration_since(signed_at).is_ok_and(|age| age < USER_SIG_VALIDITY - USER_SIG_MARGIN)
-        };
-        if let Some((signed_at, user_sig)) = &*current
-            && is_fresh(*signed_at)
-        {
+        let mut signer = self.signer();
+        // A clock that was set back counts as an age too: Chat may refuse a time that lies ahead.
+        let is_fresh =
+            now.duration_since(signer.signed_at).is_ok_and(|age| age < USER_SIG_VALIDITY - USER_SIG_MARGIN);
+        if let Some(user_sig) = signer.user_sig.as_ref().filter(|_| is_fresh) {
             return user_sig.clone();
         }
         let ChatSettings { sdk_app_id, admin_account, .. } = &self.settings;
-        let times = (to_seconds(now), USER_SIG_VALIDITY.as_secs());
-        let user_sig = self.secret_key.user_sig(*sdk_app_id, admin_account, times);
-        current.insert((now, user_sig)).1.clone()
+        let (time, expire) = (to_seconds(now), USER_SIG_VALIDITY.as_secs());
+        let user_sig = signer.secret_key.user_sig(*sdk_app_id, admin_account, time, expire);
+        signer.signed_at = now;
+        signer.user_sig.insert(user_sig).clone()
+    }
+
+    fn signer(&self) -> MutexGuard<'_, Signer> {
+        self.signer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`ChatApi`] whose calls fail with [`ChatError::OutOfTime`] once its time is over.
+#[derive(Debug, Clone, Copy)]
+pub struct BoundedChat<'a> {
+    api: &'a ChatApi,
+    end: Instant,
+}
+
+impl BoundedChat<'_> {
+    /// A page of the application's groups from `next` on, 0 for the first. It may be shorter than `limit`.
+    pub async fn groups(&self, next: u64, limit: u32) -> Result<Answer<GroupList>, ChatError> {
+        let list_limit = &self.api.list_limit;
+        let mut limit = limit.clamp(1, list_limit.load(Ordering::Relaxed));
+        loop {
+            let question = json!({ "Limit": limit, "Next": next });
+            match self.ask(Command::GroupList, &question, |fields| GroupList::read(fields, next)).await {
+                Err(error) if error.class() == Class::TooLarge && limit > 1 => {
+                    limit /= 2;
+                    list_limit.fetch_min(limit, Ordering::Relaxed);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The fields of each of these groups, by its id, with the named custom fields, else with all of them. Each of the ids
+    /// has a result. A group whose own result is transient is asked about again, some seconds long.
+    pub async fn group_infos(
+        &self,
+        group_ids: &[&str],
+        custom_fields: Option<&BTreeSet<String>>,
+    ) -> Result<Answer<Results<GroupInfo>>, ChatError> {
+        let ask_for = async |part: &[&str], custom_fields: Option<&BTreeSet<String>>| {
+            let mut filter = json!({ "GroupBaseInfoFilter": GroupInfo::fields() });
+            if let Some(custom_fields) = custom_fields {
+                filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
+            }
+            let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
+            let list = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
+            let read = |fields: &mut Fields<'_>| results_by_name(fields, list, part, GroupInfo::read);
+            self.ask(Command::GroupInfo, &question, read).await
+        };
+        let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
+            // Perhaps a custom field was taken away from the application.
+            Err(error) if error.class() == Class::Permanent && custom_fields.is_some() => {
+                ask_for(part, None).await
+            }
+            answer => answer,
+        };
+        let mut infos = batched(group_ids, INFOS_MAX, &ask).await?;
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
+        for _ in 0..INFO_RETRIES {
+            let is_transient = |id: &&str| matches!(&infos.value[*id], Err(error) if error.is_transient());
+            let again: Vec<&str> = group_ids.iter().copied().filter(is_transient).collect();
+            if again.is_empty() {
+                break;
+            }
+            sleep_until(self.end.min(Instant::now() + pause.next())).await;
+            infos.value.extend(batched(&again, INFOS_MAX, &ask).await?.value);
+        }
+        Ok(infos)
+    }
+
+    /// The members of a group; Chat refuses to list those of an AVChatRoom.
+    pub async fn members(&self, group_id: &str, paging: Paging) -> Result<Answer<Roster>, ChatError> {
+        let (mut roster, mut asked_at) = (Roster { is_snapshot: true, ..Roster::default() }, None);
+        let mut cursor = PageCursor::first(paging, MEMBERS_MAX);
+        loop {
+            let question = cursor.question(group_id);
+            let page = match self.ask(Command::MemberInfo, &question, MemberPage::read).await {
+                Err(error) if error.class() == Class::TooLarge && cursor.limit > 1 => {
+                    cursor.limit /= 2;
+                    continue;
+                }
+                answer => answer?,
+            };
+            let asked_at = *asked_at.get_or_insert(page.asked_at);
+            let more = cursor.advance(&page.value)?;
+            roster.member_num = roster.member_num.max(page.value.member_num);
+            roster.members.extend(page.value.members);
+            if !more {
+                return Ok(Answer { asked_at, value: roster });
+            }
+            roster.is_snapshot = false;
+        }
+    }
+
+    /// The roles of accounts in a group, by account: [`NOT_MEMBER`] for those outside, and for those that do not exist.
+    /// Each account has a result.
+    pub async fn roles(
+        &self,
+        group_id: &str,
+        accounts: &[&str],
+    ) -> Result<Answer<Results<String>>, ChatError> {
+        let no_such_account =
+            |error: &ChatError| matches!(error, ChatError::Refused { code: NO_SUCH_ACCOUNT, .. });
+        let ask = async |part: &[&str]| {
+            let question = json!({ "GroupId": group_id, "User_Account": part });
+            let list = ResultList { command: Command::Role, list: "UserIdList", name: "Member_Account" };
+            let read = |fields: &mut Fields<'_>| {
+                let roles = results_by_name(fields, list, part, |entry| required(entry, "Role"))?;
+                let not_member = |role: Result<String, ChatError>| match role {
+                    Err(error) if no_such_account(&error) => Ok(NOT_MEMBER.to_owned()),
+                    role => role,
+                };
+                Ok(roles.into_iter().map(|(account, role)| (account, not_member(role))).collect())
+            };
+            let asked_at = SystemTime::now();
+            match (self.ask(Command::Role, &question, read).await, part) {
+                (Err(error), [account]) if no_such_account(&error) => {
+                    let value = Results::from([((*account).to_owned(), Ok(NOT_MEMBER.to_owned()))]);
+                    Ok(Answer { asked_at, value })
+                }
+                (answer, _) => answer,
+            }
+        };
+        let mut roles = batched(accounts, ROLES_MAX, &ask).await?;
+        // Only a question about one account tells that this is the one that does not exist.
+        let is_open = |account: &&str| roles.value[*account].as_ref().is_err_and(no_such_account);
+        let open: Vec<&str> = accounts.iter().copied().filter(is_open).take(ROLES_ALONE_MAX).collect();
+        roles.value.extend(batched(&open, 1, &ask).await?.value);
+        Ok(roles)
+    }
+
+    /// Asks until there is an answer, an error that no repeat can mend, or no time left.
+    async fn ask<T>(
+        &self,
+        command: Command,
+        question: &Value,
+        read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>,
+    ) -> Result<Answer<T>, ChatError> {
+        let Self { api, end } = *self;
+        let limits = &api.settings.limits;
+        let pacer = if command == Command::GroupList { &api.lists } else { &api.others };
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
+        let (mut left, mut last) = (limits.request_budget, ChatError::TimedOut);
+        while !left.is_zero() {
+            if !pacer.wait_turn(end).await {
+                return Err(ChatError::OutOfTime);
+            }
+            let start = Instant::now();
+            let deadline = end.min(start + left.min(limits.attempt_timeout));
+            let answer = timeout_at(deadline, api.attempt(command, question, &read)).await;
+            last = match answer.unwrap_or(Err(ChatError::TimedOut)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let wait = match last.class() {
+                Class::Transient => backoff.next(),
+                Class::RateLimited => pause.next(),
+                _ => return Err(last),
+            };
+            if last.class() == Class::RateLimited {
+                // For all tasks: the quota is one.
+                pacer.pause(wait);
+            }
+            sleep_until(end.min(start + left).min(Instant::now() + wait)).await;
+            left = left.saturating_sub(start.elapsed());
+            if Instant::now() >= end {
+                return Err(ChatError::OutOfTime);
+            }
+        }
+        Err(last)
     }
 }
 

@@ -1,12 +1,17 @@
 //! The settings of every function: environment variables, read once at the start.
 
+mod publish;
+
 use std::borrow::Cow;
 use std::env::VarError;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::Credentials;
 use thiserror::Error;
+
+pub use publish::{HistorySettings, PublishSettings};
 
 use crate::aws::AwsSettings;
 use crate::callback::{Application, Token, Unsigned, Verifier, decimal};
@@ -14,11 +19,21 @@ use crate::chat::{ChatSettings, Limits, SecretKey};
 use crate::forward::ForwardUrl;
 use crate::http::{self, Trust};
 
-/// How far RequestTime may lie from now by default, in seconds: what the vendor asks for.
+/// How far RequestTime may lie from now by default, in seconds, as the vendor asks for it.
 const DEFAULT_MAX_REQUEST_AGE_SECONDS: u64 = 60;
 
-/// The requests to Chat's REST API in a second by default: a tenth of what the vendor allows.
+/// The requests to Chat's REST API in a second by default: a tenth of the vendor's limit.
 const DEFAULT_CHAT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// The expected value of `SDK_APP_ID`.
+const SDK_APP_ID: &str = "the application's SdkAppid, a decimal number";
+
+/// The expected value of a variable with the name of a table.
+const TABLE_NAME: &str =
+    "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
+
+/// How long after the start of the last finished pass a scheduled call begins the next by default: a day.
+const DEFAULT_RECONCILE_EVERY_SECONDS: u64 = 86_400;
 
 /// An environment to read: `std::env::var`, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
@@ -71,7 +86,7 @@ pub struct RedriveSettings {
     pub table_name: String,
     /// `FORWARD_URL`.
     pub forward_url: Option<ForwardUrl>,
-    /// The last of `CALLBACK_TOKENS`: it signs what is delivered late.
+    /// The last of `CALLBACK_TOKENS`: it signs late deliveries.
     pub token: Option<Token>,
     /// `DEAD_LETTER_QUEUE_URL`.
     pub dead_letter_queue_url: Option<String>,
@@ -102,6 +117,8 @@ pub struct ReconcileSettings {
     pub chat: ChatSettings,
     /// `CHAT_SECRET_KEY` or `CHAT_SECRET_KEY_ID`.
     pub secret_key: KeySource,
+    /// `RECONCILE_EVERY_SECONDS`.
+    pub every: Duration,
     /// How to reach AWS.
     pub aws: AwsSettings,
 }
@@ -121,6 +138,7 @@ impl ReconcileSettings {
         let rate = optional(env, "CHAT_REQUESTS_PER_SECOND", "a whole number from 1 on", |text| {
             u32::try_from(decimal(text)?).ok().and_then(NonZeroU32::new)
         })?;
+        let every = optional(env, "RECONCILE_EVERY_SECONDS", "a whole number of seconds", decimal)?;
         let url = "the base URL of Chat's data centre: https, or http on loopback, without a query";
         let admin = "the UserID of an App admin";
         Ok(Self {
@@ -132,6 +150,7 @@ impl ReconcileSettings {
                 limits: Limits::new(rate.unwrap_or(DEFAULT_CHAT_REQUESTS_PER_SECOND)),
             },
             secret_key: key_source(env)?,
+            every: Duration::from_secs(every.unwrap_or(DEFAULT_RECONCILE_EVERY_SECONDS)),
             aws: aws_settings(env)?,
         })
     }
@@ -157,21 +176,23 @@ pub fn aws_settings(env: Environment<'_>) -> Result<AwsSettings, ConfigError> {
         region: region.ok_or_else(|| ConfigError::new("AWS_REGION", "an AWS region; Lambda sets it"))?,
         dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB")?,
         sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS")?,
+        eventbridge_endpoint: endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE")?,
         secrets_manager_endpoint: endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER")?,
         trust: trust(env)?,
     })
 }
 
 fn sdk_app_id(env: Environment<'_>) -> Result<u64, ConfigError> {
-    required(env, "SDK_APP_ID", "the application's SdkAppid, a decimal number", decimal)
+    required(env, "SDK_APP_ID", SDK_APP_ID, decimal)
 }
 
 fn table_name(env: Environment<'_>) -> Result<String, ConfigError> {
-    let expected = "the name of a DynamoDB table: 3 to 255 letters, digits, dots, hyphens and underscores";
-    required(env, "TABLE_NAME", expected, |text| {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        ((3..=255).contains(&text.len()) && text.chars().all(is_name)).then(|| text.to_owned())
-    })
+    required(env, "TABLE_NAME", TABLE_NAME, name_of_table)
+}
+
+fn name_of_table(text: &str) -> Option<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    ((3..=255).contains(&text.len()) && text.chars().all(is_name)).then(|| text.to_owned())
 }
 
 fn application(env: Environment<'_>) -> Result<Application, ConfigError> {
@@ -280,7 +301,7 @@ fn optional<T>(
 pub struct ConfigError {
     /// The environment variable.
     pub variable: &'static str,
-    /// What it should hold.
+    /// The expected value.
     pub expected: Cow<'static, str>,
 }
 

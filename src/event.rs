@@ -1,4 +1,4 @@
-//! What happened in Chat: of this group, at this time, these facts.
+//! Events in Chat: of this group, at this time, these facts.
 //!
 //! Every source (a callback, a queued callback, Chat's REST API) makes events; [`crate::store::Store`] writes them.
 
@@ -31,7 +31,7 @@ pub const GROUP_ID_MAX_BYTES: usize = 1024 - 21;
 pub const ACCOUNT_MAX_BYTES: usize = 1024 - 7;
 
 /// How far EventTime may lie ahead of the time of receipt. A later one would freeze its facts until it has come.
-const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+pub(crate) const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// Whether members of this type of group come and go without limit: none of them is kept.
 pub fn is_av_chat_room(group_type: &str) -> bool {
@@ -55,14 +55,14 @@ pub struct GroupKey {
 /// Facts about members, by their accounts. Many members of one event share the same facts.
 pub type Members = BTreeMap<String, Arc<Facts>>;
 
-/// Something that happened to a group: what it says of the group itself, and of accounts in it.
+/// Facts about a group and about accounts in it, said at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The group.
     pub key: GroupKey,
-    /// What is said of the group.
+    /// The facts about the group.
     pub group: Facts,
-    /// What is said of each account.
+    /// The facts about each account.
     pub members: Members,
 }
 

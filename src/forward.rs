@@ -1,5 +1,6 @@
 //! The downstream receiver: the team's own, which gets every genuine callback as it came.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -52,8 +53,18 @@ impl ForwardUrl {
             Some((_, "")) => "",
             Some(_) => "&",
         };
-        format!("{}{separator}{query}", self.0)
+        format!("{}{separator}{}", self.0, escape(query))
     }
+}
+
+/// A query string may have come with characters that no URL can hold, a space for one.
+fn escape(query: &str) -> Cow<'_, str> {
+    let is_legal = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>".contains(&byte);
+    if query.bytes().all(is_legal) {
+        return query.into();
+    }
+    let escaped = |byte| if is_legal(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    query.bytes().map(escaped).collect()
 }
 
 impl std::fmt::Debug for ForwardUrl {
@@ -62,7 +73,7 @@ impl std::fmt::Debug for ForwardUrl {
     }
 }
 
-/// What is wanted of the downstream receiver.
+/// The kind of answer that is needed from the downstream receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// A 2xx status: it has taken the callback.
@@ -292,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(ForwardUrl::new(url).map(|url| url.with_query("x=1")).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn a_query_that_no_url_can_hold_is_escaped_and_any_other_is_not() {
+        assert_eq!(escape("a=%20+&&b={|}'^`\\"), "a=%20+&&b={|}'^`\\");
+        let escaped = escape("team=red team&q=\"<é>\"#\n");
+        assert_eq!(escaped, "team=red%20team&q=%22%3C%C3%A9%3E%22%23%0A");
+        assert!(http::parse(&format!("https://example.com/?{escaped}")).is_some());
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The three functions, and why a callback is refused.
+//! The four functions, and why a callback is refused.
 
 pub mod gateway;
+pub mod publish;
 pub mod reconcile;
 pub mod redrive;
 pub mod webhook;

@@ -342,7 +342,7 @@ mod tests {
         });
         let result = timeout(Duration::from_secs(10), post(&client(), &url)).await.unwrap();
         assert!(matches!(result, Err(HttpError::Connector(_))));
-        // What the buffers of both sockets take is added to what was read.
+        // The buffers of both sockets hold more than was read.
         assert!(sent.await.unwrap() < 50_000_000);
     }
 

@@ -4,20 +4,22 @@
 //!
 //! 1. [`callback::Query`]: the URL parameters, decoded but not yet trusted;
 //! 2. [`callback::Verifier`]: Sign and RequestTime, so that the sender is known;
-//! 3. [`callback::Callback`]: what an accepted sender sent, and then [`event::Event`]: its body as facts, each with its time;
+//! 3. [`callback::Callback`] of an accepted sender, and [`event::Event`]: its body as facts, each with its time;
 //! 4. [`store::Store::apply`]: the facts merged into the table, newest wins;
 //! 5. [`log::Outcome`] or [`Refusal`]: the answer and the log line.
 //!
-//! [`webhook::Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in time wait
-//! in a [`queue::Queue`], and [`redrive::Redrive`] walks the rest of the path later. With a [`forward::Forwarder`], every genuine callback is
-//! forwarded to the team's own receiver as well. [`reconcile::Reconcile`] makes events of what Chat's REST API ([`chat`]) says and the table
-//! does not; they take the same step 4.
+//! [`webhook::Webhook`] walks this path for the HTTP gateway, within Chat's two seconds. Events that can't be stored in
+//! time wait in a [`queue::Queue`], and [`redrive::Redrive`] walks the rest of the path later. With a
+//! [`forward::Forwarder`], every genuine callback is forwarded to the team's own receiver as well.
+//! [`reconcile::Reconcile`] asks Chat's REST API ([`chat`]) and makes events of its differences to the table; they take
+//! the same step 4. [`publish::Publish`] turns the table's stream into events of its own ([`feed`]) for other programs.
 
 pub mod aws;
 pub mod callback;
 pub mod chat;
 pub mod config;
 pub mod event;
+pub mod feed;
 pub mod forward;
 mod functions;
 pub mod http;
@@ -27,4 +29,4 @@ mod retry;
 pub mod store;
 pub mod time;
 
-pub use functions::{Refusal, gateway, reconcile, redrive, webhook};
+pub use functions::{Refusal, gateway, publish, reconcile, redrive, webhook};

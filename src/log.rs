@@ -53,7 +53,9 @@ pub enum Outcome {
     Lost,
     /// A part of a lost event.
     LostPart,
-    /// `redrive` could not finish it; it stays in its queue.
+    /// `publish` told all changes.
+    Published,
+    /// `redrive` or `publish` could not finish it; it comes again.
     Failed,
 }
 
@@ -154,7 +156,7 @@ struct LostPart<'a> {
 }
 
 impl Record {
-    /// A line that says who sent what.
+    /// A line with the parameters of the URL.
     pub fn new(query: &Query<'_>) -> Self {
         Self {
             callback_command: query.callback_command().ok().map(unchecked),

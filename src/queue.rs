@@ -1,4 +1,4 @@
-//! The queues: what could not be done in time waits there for `redrive`.
+//! The queues: work that could not be done in time waits there for `redrive`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub struct Message {
     /// In its place: the zlib stream of a body over 64 KiB, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_zlib: Option<String>,
-    /// What is still to be done.
+    /// The work that is left.
     #[serde(default)]
     pub pending: Pending,
     /// Whether it came without a checked Sign.
@@ -62,7 +62,7 @@ pub struct Message {
     pub unsigned: bool,
 }
 
-/// What is still to be done with a callback.
+/// The work that is left for a callback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pending {

@@ -6,10 +6,12 @@
 //!
 //! An event costs reads and writes of the items that it names. Only a sweep walks through a partition.
 
+mod change;
 mod insert;
 mod item;
 mod lease;
 mod merge;
+mod page;
 mod partition;
 #[cfg(test)]
 #[expect(clippy::panic, clippy::expect_used)]
@@ -26,19 +28,21 @@ use aws_sdk_dynamodb::Client;
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub(crate) use item::ItemKey;
-use item::scoped_key;
-pub use item::{GROUP_SK, partition_key, text_of};
-pub(crate) use lease::Lease;
-pub(crate) use merge::is_member;
-pub(crate) use partition::Partition;
+pub(crate) use change::{Change, ChangeKind, change, snapshot};
+pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, text_of};
+pub(crate) use item::{ItemKey, read, scoped_key};
+pub(crate) use lease::{Acquired, Lease, PassKind};
+#[cfg(test)]
+pub(crate) use merge::tests::said;
+pub(crate) use merge::{is_member, is_of_earlier_life, is_there, join};
+pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};
-pub(crate) use scan::{Listed, Position, position};
+pub(crate) use scan::{Listed, ScanKey, scan_key};
 
 use crate::event::{Event, Facts};
 use crate::retry::RetryError;
 use crate::time::EventTime;
-use merge::{is_of_earlier_life, newest};
+use merge::newest;
 use write::ItemWrite;
 
 /// When a second attempt is made beside the first. DynamoDB takes some 20 ms for a hundred items.

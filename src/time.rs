@@ -4,10 +4,11 @@ use std::fmt;
 use std::ops::Add;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 /// Chat's EventTime: milliseconds since the Unix epoch. Every fact carries the one of the event that said it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventTime(u64);
 
 impl EventTime {
@@ -48,18 +49,18 @@ impl fmt::Display for EventTime {
     }
 }
 
-/// Milliseconds since the Unix epoch; 0 for what lies before it.
+/// Milliseconds since the Unix epoch; 0 for earlier times.
 pub fn to_millis(time: SystemTime) -> u64 {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Seconds since the Unix epoch; 0 for what lies before it.
+/// Seconds since the Unix epoch; 0 for earlier times.
 pub fn to_seconds(time: SystemTime) -> u64 {
     to_millis(time) / 1000
 }
 
-/// From milliseconds since the Unix epoch; the epoch itself for what the system can't hold.
+/// From milliseconds since the Unix epoch; the epoch itself for times that the system can't hold.
 pub fn from_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }

@@ -1,5 +1,6 @@
 """Another deployment of what is deployed: the same template and code, with other parameters or another secret."""
 
+import json
 import sys
 from datetime import datetime, timezone
 
@@ -19,10 +20,10 @@ MAX_POLLS = 360
 
 def deployed():
     """The stack's parameters and outputs by name."""
-    parameters, outputs = stack.describe()
-    if not parameters:
+    found = stack.Stack()
+    if not found.status:
         sys.exit(f"error: there is no stack {stack.name()} in this account and region")
-    return parameters, outputs
+    return found.parameters, found.outputs
 
 
 def update(changes):
@@ -37,9 +38,10 @@ def update(changes):
         {"ParameterKey": name} | ({"ParameterValue": changes[name]} if name in changes else {"UsePreviousValue": True})
         for name in before
     ]
-    client.update_stack(
-        StackName=stack.name(), UsePreviousTemplate=True, Parameters=parameters, Capabilities=CAPABILITIES
-    )
+    # UsePreviousTemplate would mean the template after SAM's transform, with the versions of the last deployment.
+    template = client.get_template(StackName=stack.name(), TemplateStage="Original")["TemplateBody"]
+    body = template if isinstance(template, str) else json.dumps(template)
+    client.update_stack(StackName=stack.name(), TemplateBody=body, Parameters=parameters, Capabilities=CAPABILITIES)
     print(f"updating the stack {stack.name()}; its template and code stay …", flush=True)
     waiter = client.get_waiter("stack_update_complete")
     try:

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::database::create_table;
+use crate::database::{Stream, create_table};
 use crate::tls::Authority;
 use crate::wire::Message;
 
@@ -49,7 +49,7 @@ impl DynamoDb {
     /// each answer back for a while.
     pub async fn start(folder: &Path, hold: Duration) -> Result<Self, Box<dyn Error>> {
         let database = Database::memory()?;
-        create_table(&database)?;
+        create_table(&database, Stream::Off)?;
         let plain = TcpListener::bind("127.0.0.1:0").await?;
         let plain_url = format!("http://localhost:{}", plain.local_addr()?.port());
         let secure = TcpListener::bind("127.0.0.1:0").await?;

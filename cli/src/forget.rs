@@ -187,7 +187,7 @@ mod tests {
     /// Both tables on an embedded DynamoDB, and who takes `ana` out of them.
     async fn eraser(apply: bool, items: &[(&str, Value)]) -> (Eraser, Database) {
         let database = Database::memory().unwrap();
-        database::create_table(&database).unwrap();
+        database::create_table(&database, database::Stream::Off).unwrap();
         create_history(&database);
         for (table, item) in items {
             let put = json!({ "TableName": table, "Item": item });

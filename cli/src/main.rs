@@ -11,6 +11,7 @@ mod reconcile;
 mod run;
 mod show;
 mod verify;
+mod why;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ enum Command {
     Rotate(operate::RotateArgs),
     Set(operate::SetArgs),
     Forget(forget::Args),
+    Why(why::Args),
 }
 
 #[tokio::main]
@@ -58,6 +60,7 @@ async fn main() -> ExitCode {
         Command::Rotate(args) => operate::rotate(args),
         Command::Set(args) => operate::set(args),
         Command::Forget(args) => forget::run(args).await,
+        Command::Why(args) => why::run(args).await,
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::log::error_chain;
 use chat_groups::time::{from_millis, rfc3339};
@@ -170,8 +171,13 @@ async fn move_dead_letters(
     oldest: SystemTime,
     tally: &mut Tally,
 ) -> Result<(), Box<dyn Error>> {
+    let start = SystemTime::now();
     loop {
-        let receive = client.receive_message().queue_url(&queue.dead_letters_url).max_number_of_messages(10);
+        let receive = client
+            .receive_message()
+            .queue_url(&queue.dead_letters_url)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .max_number_of_messages(10);
         let received =
             receive.visibility_timeout(VISIBILITY_SECONDS).wait_time_seconds(WAIT_SECONDS).send().await?;
         if received.messages().is_empty() {
@@ -180,6 +186,11 @@ async fn move_dead_letters(
         for message in received.messages() {
             let body = message.body().unwrap_or_default();
             let event = serde_json::from_str(body).unwrap_or_default();
+            if sent_at(message).is_some_and(|time| time > start) {
+                tally.left += 1;
+                println!("dead letter  {} -> nowhere: it has come back already", described(&event));
+                continue;
+            }
             if is_older(&event, oldest) {
                 tally.left += 1;
                 println!("dead letter  {} -> nowhere: {OLD}", described(&event));
@@ -192,6 +203,12 @@ async fn move_dead_letters(
             println!("dead letter  {} -> {}", described(&event), queue.name);
         }
     }
+}
+
+/// When a message came into the dead-letter queue. `redrive` sends one that it still can't read there at once.
+fn sent_at(message: &Message) -> Option<SystemTime> {
+    let millis = message.attributes()?.get(&MessageSystemAttributeName::SentTimestamp)?.parse().ok()?;
+    Some(from_millis(millis))
 }
 
 /// What a queue message is about, without anything that a user wrote.

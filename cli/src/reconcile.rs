@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_groups::chat::Command;
 use chat_groups::config::ReconcileSettings;
-use chat_groups::reconcile::{Change, Correction, Note, Reconcile, ReconcileRequest, Report, TimeLimit};
+use chat_groups::reconcile::{Change, Correction, Note, Reconcile, ReconcileRequest, Report, end_within};
 use chat_groups::time::to_millis;
 use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,11 +58,18 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         Note::Skipped { group_id, error } => bar.suspend(|| println!("skipped    {group_id}: {error}")),
         Note::Progress(report) => bar.set_position(report.groups_checked),
     };
-    let reconciled = reconcile.run(&request, TimeLimit::within(LONG), &observe).await;
+    let run = tokio::select! {
+        run = reconcile.run(&request, end_within(LONG), &observe) => run,
+        result = tokio::signal::ctrl_c() => {
+            result?;
+            reconcile.release(&request).await?;
+            return Err("interrupted; the next run goes on from the last checkpoint".into());
+        }
+    };
     bar.finish_and_clear();
     let seconds = (to_millis(std::time::SystemTime::now()) - to_millis(start)) / 1000;
-    summarize(&reconciled.report, &reconcile, seconds);
-    reconciled.error.map_or(Ok(()), |error| Err(error.into()))
+    summarize(&run.report, &reconcile, seconds);
+    run.error.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// The function's event that asks for the same.
@@ -83,7 +90,7 @@ async fn count(reconcile: &Reconcile, request: &ReconcileRequest) -> Result<u64,
     if let Some(group_ids) = &request.group_ids {
         return Ok(group_ids.len() as u64);
     }
-    let list = reconcile.chat.groups(0, 1, Instant::now() + Duration::from_secs(30)).await?;
+    let list = reconcile.chat.until(Instant::now() + Duration::from_secs(30)).groups(0, 1).await?;
     Ok(list.value.total.unwrap_or_default())
 }
 

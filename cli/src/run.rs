@@ -1,5 +1,6 @@
 //! The receiver on loopback, on an embedded DynamoDB.
 
+mod changes;
 mod play;
 mod reconcile;
 mod server;
@@ -70,12 +71,18 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let dynamodb_url = format!("http://{}", dynamodb.local_addr()?);
     let data_file = data_file();
     let database = database::open(&data_file)?;
-    tokio::spawn(dynoxide::server::serve_on(dynamodb, database));
+    tokio::spawn(dynoxide::server::serve_on(dynamodb, database.clone()));
 
     let env = |name: &str| environment(name, &args, &dynamodb_url);
     let settings = WebhookSettings::from_env(&env)?;
     let table = aws::of(settings.aws.clone());
     let reader = Reader::new(table.clone(), settings.table_name.clone());
+    let changes = Box::pin(changes::follow(database, table.clone()));
+    tokio::spawn(async move {
+        if let Err(error) = changes.await {
+            println!("Changes    not followed: {error}");
+        }
+    });
     let webhook = Arc::new(Webhook::from_settings(settings));
     let feed = Feed::default();
     let published = feed.clone();
@@ -92,7 +99,12 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
     tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
-    println!("DynamoDB   {dynamodb_url}   table {}, kept in {}", database::TABLE_NAME, data_file.display());
+    println!(
+        "DynamoDB   {dynamodb_url}   tables {} and {}, kept in {}",
+        database::TABLE_NAME,
+        database::HISTORY_TABLE_NAME,
+        data_file.display()
+    );
 
     let stage = Stage { poster, sdk_app_id: app_id, token: token.to_owned(), table, reader };
     stage.sample().await?;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use chat_groups::config::ReconcileSettings;
-use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, Reconciled, Report, TimeLimit};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, Report, Run, end_within};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,16 +17,16 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let settings = ReconcileSettings::from_env(&|name| std::env::var(name))?;
     let reconcile = &Reconcile::from_settings(settings).await?;
-    let handler = async move |event: LambdaEvent<Value>| -> Result<Report, Error> {
+    let handler = async move |event: LambdaEvent<Value>| -> Result<Report, Diagnostic> {
         let time_left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let reconciled = match ReconcileRequest::parse(&event.payload) {
-            Ok(request) => reconcile.run(&request, TimeLimit::within(time_left), &log).await,
-            Err(error) => Reconciled { error: Some(error.into()), ..Reconciled::default() },
+        let run = match ReconcileRequest::parse(&event.payload) {
+            Ok(request) => reconcile.run(&request, end_within(time_left), &log).await,
+            Err(error) => Run::refused(error),
         };
-        chat_groups::log::write(&reconciled.to_line(SystemTime::now()));
-        reconciled
-            .error
-            .map_or(Ok(reconciled.report), |error| Err(chat_groups::log::error_chain(&error).into()))
+        chat_groups::log::write(&run.to_line(SystemTime::now()));
+        let Some(error) = run.error else { return Ok(run.report) };
+        let error_message = chat_groups::log::error_chain(&error);
+        Err(Diagnostic { error_type: "ReconcileError".to_owned(), error_message })
     };
     lambda_runtime::run(service_fn(handler)).await
 }

@@ -1,4 +1,4 @@
-//! The Lambda function `redrive`: finishes what waits in the queues.
+//! The Lambda function `redrive`: finishes the work that waits in the queues.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use chat_groups::redrive::{Finished, Redrive};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tokio::time::Instant;
 
-/// What all messages of a batch have together; the function's timeout is longer.
+/// The time that all messages of a batch have together; the function's timeout is longer.
 const BUDGET: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "current_thread")]

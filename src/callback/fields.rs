@@ -250,7 +250,7 @@ fn whole(text: &str) -> Option<u64> {
     }
 }
 
-/// Why a body is not what the callback sends.
+/// Why a body can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BodyError {
     /// A field can't be read.
@@ -258,7 +258,7 @@ pub enum BodyError {
     Field {
         /// The field, as a path into the body; `body` for the whole.
         field: String,
-        /// What should have been there.
+        /// The expected value.
         expected: String,
     },
     /// The body's CallbackCommand is not the one in the URL, the only one that the checks cover.

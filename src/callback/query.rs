@@ -1,4 +1,4 @@
-//! The URL side of the protocol: which parameters Chat sends, and what they say.
+//! The URL side of the protocol: the parameters that Chat sends.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -37,7 +37,7 @@ impl<'a> Query<'a> {
             .ok_or(ParameterError { name: "CallbackCommand", expected: "the name of a callback command" })
     }
 
-    /// What the command asks of this service.
+    /// The kind of the command.
     pub fn command(&self) -> Result<Command, ParameterError> {
         self.callback_command().map(Command::parse)
     }
@@ -85,7 +85,7 @@ impl<'a> Query<'a> {
         kept.join("&")
     }
 
-    /// A value that decides what happens. Two different values are refused: which of them a proxy or a forger meant
+    /// A value that decides the result. Two different values are refused: which of them a proxy or a forger meant
     /// can't be known.
     fn decisive(&self, name: &'static str) -> Result<Option<&str>, ParameterError> {
         let mut values = self.values(name);
@@ -115,7 +115,7 @@ pub fn decimal(text: &str) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
-/// `RequestTime` as sent, which is what `Sign` covers, and as a number of seconds.
+/// `RequestTime` as sent, as `Sign` covers it, and as a number of seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTime<'a> {
     /// The digits as they stand in the URL.
@@ -124,7 +124,7 @@ pub struct RequestTime<'a> {
     pub seconds: u64,
 }
 
-/// How a callback came: what its URL says about it, and when.
+/// The origin of a callback: its URL and its times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
     /// The application, checked to be ours.
@@ -160,7 +160,7 @@ impl<'a> Origin<'a> {
 pub struct ParameterError {
     /// The parameter, spelt as Chat spells it.
     pub name: &'static str,
-    /// What should have been there.
+    /// The expected value.
     pub expected: &'static str,
 }
 

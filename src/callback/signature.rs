@@ -1,7 +1,7 @@
 //! Whether a request is genuine: `Sign`, `RequestTime` and the authentication tokens.
 //!
 //! `Sign` is the lower-case hex SHA-256 of a token followed by RequestTime. It covers neither
-//! the command nor the body, so freshness is what limits the use of a captured one.
+//! the command nor the body, so only its age limits the use of a captured one.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -45,13 +45,13 @@ impl fmt::Debug for Token {
 pub struct Verifier {
     /// One token, or two while it is being changed; none only with [`Unsigned::Accepted`].
     pub tokens: Vec<Token>,
-    /// What happens to a request without `Sign`.
+    /// The rule for requests without `Sign`.
     pub unsigned: Unsigned,
     /// How far RequestTime may lie from now, either way, in seconds.
     pub max_age_seconds: u64,
 }
 
-/// What happens to a request without `Sign`.
+/// The rule for requests without `Sign`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsigned {
     /// It is let in.
@@ -60,7 +60,7 @@ pub enum Unsigned {
     Refused,
 }
 
-/// What is known of an accepted sender.
+/// An accepted sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// It knows a token.

@@ -1,5 +1,5 @@
 //! The answers of Chat's REST API, read as leniently as callbacks are: a number may come as a string, null counts as
-//! absent, an absent list as empty, and fields that are not known are ignored.
+//! absent, an absent list as empty, and unknown fields are ignored.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -8,17 +8,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::command::Command;
-use super::error::{ChatError, Reason};
+use super::error::ChatError;
 use crate::callback::{Body, BodyError, Fields, string};
-use crate::event::{FactName, TEXTS, fact, map_name};
+use crate::event::{FactName, TEXTS, fact, is_nobody, map_name};
 
-/// What Chat says, and as of when.
+/// An answer of Chat's, and its moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer<T> {
-    /// When the question was asked (the first, if it took several), by our clock or by Chat's, whichever is downstream.
-    /// Nothing that Chat says is older than this, save for what the clocks of its own servers differ.
+    /// When the (first) question was asked: the earlier of our clock and Chat's. Nothing in the answer is older, save for
+    /// the differences between the clocks of Chat's own servers.
     pub asked_at: SystemTime,
-    /// What it says.
+    /// Its content.
     pub value: T,
 }
 
@@ -33,11 +33,10 @@ pub struct GroupList {
     pub total: Option<u64>,
 }
 
-/// What Chat knows of a group.
+/// A group's fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupInfo {
-    /// The fields and the custom fields, under the names of the table. Those that are asked for by name are all there:
-    /// Chat may leave out an empty one.
+    /// The fields and the custom fields, under the names of the table. A field that Chat leaves out is empty.
     pub values: BTreeMap<FactName, String>,
     /// CreateTime, in seconds since the Unix epoch.
     pub create_time: Option<u64>,
@@ -55,24 +54,22 @@ pub struct Roster {
     pub members: BTreeMap<String, Member>,
     /// The greatest MemberNum of its pages, if Chat says so.
     pub member_num: Option<u64>,
-    /// Whether it is one page. Several are no snapshot: while some come and go, another may be missed.
-    pub is_steady: bool,
+    /// Whether it came in one page. Several are no snapshot: while accounts come and go, a member may be missed.
+    pub is_snapshot: bool,
 }
 
 impl Roster {
-    /// Whether it names as many members as there are.
-    pub fn is_complete(&self) -> bool {
-        match self.member_num {
-            Some(member_num) => self.members.len() as u64 >= member_num,
-            None => !self.members.is_empty(),
-        }
+    /// How many of the members that Chat counts it lacks. An empty one without a count lacks somebody.
+    pub fn missing(&self) -> u64 {
+        let none_expected = u64::from(self.members.is_empty());
+        self.member_num.unwrap_or(none_expected).saturating_sub(self.members.len() as u64)
     }
 }
 
 /// A member of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Role: Owner, Admin, Member or one to come.
+    /// Role: Owner, Admin, Member or an unknown one.
     pub role: Option<String>,
     /// NameCard; empty if Chat leaves it out.
     pub name_card: String,
@@ -87,37 +84,45 @@ pub(super) struct MemberPage {
 
 impl GroupList {
     /// Reads the page that begins at `asked`.
-    pub(super) fn read(fields: &mut Fields<'_>, asked: u64) -> Result<Self, Reason> {
-        let entries = fields.entries("GroupIdList")?;
+    pub(super) fn read(fields: &mut Fields<'_>, asked: u64) -> Result<Self, ChatError> {
+        let mut ids = Vec::new();
+        for entry in fields.entries("GroupIdList")? {
+            // Nobody can ask about an id with broken bytes: it must not hold up the others.
+            ids.extend(id(&mut entry?, "GroupId").ok());
+        }
         let list = Self {
-            ids: entries.map(|entry| id(&mut entry?, "GroupId")).collect::<Result<_, _>>()?,
+            ids,
             next: fields.number("Next")?.unwrap_or_default(),
             total: fields.number("TotalCount")?,
         };
-        match list.next != 0 && list.next == asked {
-            true => Err(Reason::unreadable("Next", "a place after the last one")),
-            false => Ok(list),
+        if list.next != 0 && list.next == asked {
+            return Err(ChatError::unreadable("Next", "a page after the last one"));
         }
+        Ok(list)
     }
 }
 
 impl GroupInfo {
-    /// The fields that are asked for by name.
+    /// The names of the fields to ask for.
     pub(super) fn fields() -> impl Serialize {
         let texts = TEXTS.map(|(field, _)| field);
         [&["Type", "Owner_Account", "CreateTime", "MemberNum"], &texts[..]].concat()
     }
 
-    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
-        // Every group has a type: an entry without it is not the whole answer, and what it lacks is not empty.
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, ChatError> {
+        // Every group has a type: an entry without one is incomplete, and its missing fields are not empty.
         let mut values = BTreeMap::from([(fact::TYPE.into(), required(fields, "Type")?)]);
         for (field, name) in TEXTS.into_iter().chain([("Owner_Account", fact::OWNER_ACCOUNT)]) {
             values.insert(name.into(), text(fields, field)?.unwrap_or_default());
         }
-        for entry in fields.entries("AppDefinedData")? {
-            let mut entry = entry?;
-            let name = fact::user_defined(&map_name(required(&mut entry, "Key")?));
-            values.insert(name, text(&mut entry, "Value")?.unwrap_or_default());
+        if values.get(fact::OWNER_ACCOUNT).is_some_and(|owner| is_nobody(owner)) {
+            values.insert(fact::OWNER_ACCOUNT.into(), String::new());
+        }
+        // A custom field of another shape is not compared.
+        for mut entry in fields.entries("AppDefinedData").into_iter().flatten().flatten() {
+            if let (Ok(key), Ok(value)) = (required(&mut entry, "Key"), text(&mut entry, "Value")) {
+                values.insert(fact::user_defined(&map_name(key)), value.unwrap_or_default());
+            }
         }
         Ok(Self {
             values,
@@ -133,7 +138,7 @@ impl GroupInfo {
 }
 
 impl MemberPage {
-    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Reason> {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, ChatError> {
         let entries = fields.entries("MemberList")?;
         let member = |entry: Result<Fields<'_>, BodyError>| {
             let mut entry = entry?;
@@ -141,34 +146,46 @@ impl MemberPage {
             let member = Member { role: text(&mut entry, "Role")?, name_card };
             Ok((id(&mut entry, "Member_Account")?, member))
         };
+        let is_somebody = |member: &Result<(String, Member), ChatError>| {
+            member.as_ref().map_or(true, |(account, _)| !is_nobody(account))
+        };
         Ok(Self {
-            members: entries.map(member).collect::<Result<_, Reason>>()?,
+            members: entries.map(member).filter(is_somebody).collect::<Result<_, ChatError>>()?,
             member_num: fields.number("MemberNum")?,
             next: text(fields, "Next")?.unwrap_or_default(),
         })
     }
 }
 
-/// What a list of the answer says of each of these names. One that it leaves out has an error: nothing is guessed.
-pub(super) fn each<T>(
+/// The list of an answer, which has an entry for each name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ResultList {
+    pub command: Command,
+    /// The list's field.
+    pub list: &'static str,
+    /// The field of an entry that holds its name.
+    pub name: &'static str,
+}
+
+/// Reads the result for each of these names. A name missing from the answer gets an error, never a default.
+pub(super) fn results_by_name<T>(
     fields: &mut Fields<'_>,
-    (command, list, named): (Command, &'static str, &'static str),
+    of: ResultList,
     names: &[&str],
-    read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>,
-) -> Result<Results<T>, Reason> {
-    let error = |reason| ChatError { command, reason };
+    read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>,
+) -> Result<Results<T>, ChatError> {
     let mut results = Results::new();
-    for entry in fields.entries(list)? {
+    for entry in fields.entries(of.list)? {
         let mut entry = entry?;
-        if let Ok(name) = id(&mut entry, named)
+        if let Ok(name) = id(&mut entry, of.name)
             && names.contains(&name.as_str())
         {
-            let result = check(&mut entry, Some(0)).and_then(|()| read(&mut entry));
-            results.insert(name, result.map_err(error));
+            let result = check(&mut entry, of.command, Some(0)).and_then(|()| read(&mut entry));
+            results.insert(name, result);
         }
     }
     for name in names {
-        let missing = || Err(error(Reason::unreadable(list, "an entry for each")));
+        let missing = || Err(ChatError::unreadable(of.list, "an entry for each name"));
         results.entry((*name).to_owned()).or_insert_with(missing);
     }
     Ok(results)
@@ -185,23 +202,23 @@ pub(super) fn redact(body: &[u8], secret: &str) -> Vec<u8> {
     redacted
 }
 
-/// Reads an answer, if Chat did not refuse to give one.
-pub(super) fn parse<'a>(body: &'a mut Body<'_>) -> Result<Fields<'a>, Reason> {
-    let mut fields = body.fields().map_err(|_| Reason::NotChat)?;
-    check(&mut fields, None)?;
+/// Reads an answer, unless Chat refuses to give one.
+pub(super) fn parse<'a>(body: &'a mut Body<'_>, command: Command) -> Result<Fields<'a>, ChatError> {
+    let mut fields = body.fields().map_err(|_| ChatError::NotChat)?;
+    check(&mut fields, command, None)?;
     Ok(fields)
 }
 
-/// Checks what the answer, or an entry of it, says of its own failure.
-fn check(fields: &mut Fields<'_>, default: Option<u64>) -> Result<(), Reason> {
-    let code = fields.number("ErrorCode")?.or(default).ok_or(Reason::NotChat)?;
+/// Checks the ErrorCode of an answer or, with a default, of an entry.
+fn check(fields: &mut Fields<'_>, command: Command, default: Option<u64>) -> Result<(), ChatError> {
+    let code = fields.number("ErrorCode")?.or(default).ok_or(ChatError::NotChat)?;
     let failed = fields.take("ActionStatus").and_then(string).is_some_and(|status| status == "FAIL");
     let info = fields.take("ErrorInfo").and_then(string).unwrap_or_default();
-    if code == 0 && !failed { Ok(()) } else { Err(Reason::refused(code, &info)) }
+    if code == 0 && !failed { Ok(()) } else { Err(ChatError::refused(command, code, &info)) }
 }
 
-/// A string or, as its digits, a number.
-fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, Reason> {
+/// A string, or a number as its digits.
+fn text(fields: &mut Fields<'_>, name: &str) -> Result<Option<String>, ChatError> {
     let Some(raw) = fields.take(name) else { return Ok(None) };
     text_of(raw).map(Some).ok_or_else(|| fields.error(name, "a string").into())
 }
@@ -212,13 +229,13 @@ fn text_of(raw: &RawValue) -> Option<String> {
 }
 
 /// A text that must be there.
-pub(super) fn required(fields: &mut Fields<'_>, name: &str) -> Result<String, Reason> {
+pub(super) fn required(fields: &mut Fields<'_>, name: &str) -> Result<String, ChatError> {
     let text = text(fields, name)?.filter(|text| !text.is_empty());
     text.ok_or_else(|| fields.error(name, "a string that is not empty").into())
 }
 
 /// A GroupId or an account, which must be there as Chat knows it: one with broken bytes would be another's.
-fn id(fields: &mut Fields<'_>, name: &str) -> Result<String, Reason> {
+fn id(fields: &mut Fields<'_>, name: &str) -> Result<String, ChatError> {
     let raw = fields.take(name).filter(|raw| !fields.is_broken(raw));
     let id = raw.and_then(text_of).filter(|id| !id.is_empty());
     id.ok_or_else(|| fields.error(name, "a string of UTF-8 that is not empty").into())
@@ -232,13 +249,16 @@ mod tests {
     use super::*;
 
     /// Reads an answer with these fields.
-    fn read<T>(mut body: Value, read: impl Fn(&mut Fields<'_>) -> Result<T, Reason>) -> Result<T, Reason> {
+    fn read<T>(
+        mut body: Value,
+        read: impl Fn(&mut Fields<'_>) -> Result<T, ChatError>,
+    ) -> Result<T, ChatError> {
         body["ErrorCode"] = json!(0);
-        read(&mut parse(&mut Body::new(body.to_string().as_bytes())).unwrap())
+        read(&mut parse(&mut Body::new(body.to_string().as_bytes()), Command::Role).unwrap())
     }
 
     fn error(body: &str) -> String {
-        parse(&mut Body::new(&redact(body.as_bytes(), "secret"))).unwrap_err().to_string()
+        parse(&mut Body::new(&redact(body.as_bytes(), "secret")), Command::Role).unwrap_err().to_string()
     }
 
     #[test]
@@ -287,7 +307,7 @@ mod tests {
     fn an_entry_without_a_type_is_not_the_whole_answer() {
         for entry in [json!({ "GroupId": "a", "Name": "n" }), json!({ "GroupId": "a", "Type": "" })] {
             let error = read(entry, GroupInfo::read).unwrap_err();
-            assert_eq!(error.to_string(), "Type: expected a string that is not empty");
+            assert_eq!(error.to_string(), "Chat's REST API: Type: expected a string that is not empty");
         }
     }
 
@@ -295,7 +315,8 @@ mod tests {
     fn a_field_that_is_not_what_it_should_be_is_named() {
         let member = |entry: Value| {
             let page = read(json!({ "MemberList": [{ "Member_Account": "a" }, entry] }), MemberPage::read);
-            page.err().map(|reason| reason.to_string()).unwrap_or_default()
+            let error = page.err().map(|error| error.to_string()).unwrap_or_default();
+            error.strip_prefix("Chat's REST API: ").unwrap_or_default().to_owned()
         };
         let account = "MemberList[1].Member_Account: expected a string of UTF-8 that is not empty";
         assert_eq!(member(json!({})), account);
@@ -305,13 +326,16 @@ mod tests {
         assert_eq!(member(json!({ "Member_Account": "b", "Role": {} })), role);
         for number in [json!(-1), json!(1.5), json!("one"), json!([])] {
             let error = read(json!({ "MemberNum": number }), MemberPage::read).err().unwrap();
-            assert_eq!(error.to_string(), "MemberNum: expected a whole number that is not negative");
+            assert_eq!(
+                error.to_string(),
+                "Chat's REST API: MemberNum: expected a whole number that is not negative"
+            );
         }
     }
 
     #[test]
     fn what_chat_did_not_write_is_no_answer() {
-        let expected = "body: expected a JSON object with ErrorCode";
+        let expected = "Chat's REST API: body: expected a JSON object with ErrorCode";
         for body in
             ["", "{", "[]", "<html>", "null", "{}", r#"{"ActionStatus":"OK"}"#, r#"{"ErrorCode":null}"#]
         {
@@ -321,13 +345,19 @@ mod tests {
 
     #[test]
     fn a_refusal_is_never_taken_for_an_answer_nor_shows_the_secret() {
-        let refused = r#"{"ActionStatus":"FAIL","ErrorCode":"70003","ErrorInfo":"bad secret, secret"}"#;
-        assert!(error(refused).starts_with(r#"ErrorCode 70003, "bad [UserSig], [UserSig]"; check "#));
-        assert_eq!(error(r#"{"ActionStatus":"FAIL","ErrorCode":0}"#), r#"ErrorCode 0, """#);
-        assert_eq!(
-            error(r#"{"ActionStatus":"OK","ErrorCode":10004,"ErrorInfo":7}"#),
-            r#"ErrorCode 10004, """#
-        );
+        for (body, code) in [
+            (
+                r#"{"ActionStatus":"FAIL","ErrorCode":"70003","ErrorInfo":"bad secret, secret"}"#,
+                r#"ErrorCode 70003, "bad [UserSig], [UserSig]"; check "#,
+            ),
+            (r#"{"ActionStatus":"FAIL","ErrorCode":0}"#, r#"ErrorCode 0, """#),
+            (r#"{"ActionStatus":"OK","ErrorCode":10004,"ErrorInfo":7}"#, r#"ErrorCode 10004, """#),
+        ] {
+            assert!(
+                error(body).starts_with(&format!("Chat's REST API, get_role_in_group: {code}")),
+                "{body}"
+            );
+        }
     }
 
     #[test]
@@ -335,9 +365,15 @@ mod tests {
         let body = b"\xef\xbb\xbf{\"ErrorCode\":0,\"GroupInfo\":[\
             {\"GroupId\":\"a\",\"ErrorCode\":0,\"Type\":\"Public\",\"Name\":\"caf\xc3\",\"Notification\":\"1\n2\x00\"},\
             {\"GroupId\":\"b\",\"ErrorCode\":0,\"Type\":\"Public\",\"Name\":\"\xef\xbf\xbd\",\"Owner_Account\":\"\\ud800\"}]}";
-        let of = (Command::GroupInfo, "GroupInfo", "GroupId");
+        let of = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
         let mut body = Body::new(body);
-        let groups = each(&mut parse(&mut body).unwrap(), of, &["a", "b"], GroupInfo::read).unwrap();
+        let groups = results_by_name(
+            &mut parse(&mut body, Command::GroupInfo).unwrap(),
+            of,
+            &["a", "b"],
+            GroupInfo::read,
+        )
+        .unwrap();
         let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
         assert_eq!([value("a", "name"), value("a", "notification")], ["caf\u{fffd}", "1\n2\0"]);
         assert_eq!([value("b", "name"), value("b", "owner_account")], ["\u{fffd}", r#""\ud800""#]);
@@ -346,19 +382,20 @@ mod tests {
     #[test]
     fn an_id_with_broken_bytes_is_not_taken_for_one() {
         let mut body = Body::new(b"{\"ErrorCode\":0,\"MemberList\":[{\"Member_Account\":\"a\xff\"}]}");
-        let error = MemberPage::read(&mut parse(&mut body).unwrap()).err().unwrap();
-        let expected = "MemberList[0].Member_Account: expected a string of UTF-8 that is not empty";
+        let error = MemberPage::read(&mut parse(&mut body, Command::MemberInfo).unwrap()).err().unwrap();
+        let expected =
+            "Chat's REST API: MemberList[0].Member_Account: expected a string of UTF-8 that is not empty";
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
-    fn a_roster_is_complete_with_as_many_members_as_chat_counts() {
-        let complete = |members: usize, member_num| {
+    fn a_roster_lacks_the_members_that_chat_counts_beyond_it() {
+        let missing = |members: usize, member_num| {
             let members = (0..members).map(|account| (account.to_string(), Member::default())).collect();
-            Roster { members, member_num, ..Roster::default() }.is_complete()
+            Roster { members, member_num, ..Roster::default() }.missing()
         };
-        assert!(complete(2, Some(2)) && complete(3, Some(2)) && complete(0, Some(0)) && complete(1, None));
-        assert!(!complete(1, Some(2)) && !complete(0, None));
+        assert_eq!([missing(2, Some(2)), missing(3, Some(2)), missing(0, Some(0)), missing(1, None)], [0; 4]);
+        assert_eq!((missing(1, Some(3)), missing(0, None)), (2, 1));
     }
 
     #[test]
@@ -369,9 +406,9 @@ mod tests {
             { "Member_Account": "nobody asked", "Role": "Member" }, { "Role": "Member" },
         ]);
         let names = ["a", "b", "c", "d", "e"];
-        let of = (Command::Role, "UserIdList", "Member_Account");
+        let of = ResultList { command: Command::Role, list: "UserIdList", name: "Member_Account" };
         let roles = read(json!({ "UserIdList": list }), |fields| {
-            each(fields, of, &names, |entry| required(entry, "Role"))
+            results_by_name(fields, of, &names, |entry| required(entry, "Role"))
         });
         let roles: Vec<_> = roles.unwrap().into_iter().map(|(account, role)| (account, role.ok())).collect();
         let expected = [Some("Owner"), None, None, Some("NotMember"), None];
@@ -402,12 +439,12 @@ mod fuzz {
         .concat()
     }
 
-    const OF: (Command, &str, &str) = (Command::GroupInfo, "GroupInfo", "GroupId");
+    const OF: ResultList = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
 
     fn read_all(bytes: &[u8]) {
         let mut body = Body::new(bytes);
-        let Ok(mut fields) = parse(&mut body) else { return };
-        each(&mut fields, OF, &["a", "b"], GroupInfo::read).ok();
+        let Ok(mut fields) = parse(&mut body, Command::GroupInfo) else { return };
+        results_by_name(&mut fields, OF, &["a", "b"], GroupInfo::read).ok();
         GroupList::read(&mut fields, 0).ok();
         MemberPage::read(&mut fields).ok();
     }
@@ -417,7 +454,7 @@ mod fuzz {
         fn no_text_of_one_group_costs_another(name in literal(), custom in literal()) {
             let bytes = groups(&name, &custom);
             let mut body = Body::new(&bytes);
-            let groups = each(&mut parse(&mut body).unwrap(), OF, &["a", "b"], GroupInfo::read).unwrap();
+            let groups = results_by_name(&mut parse(&mut body, Command::GroupInfo).unwrap(), OF, &["a", "b"], GroupInfo::read).unwrap();
             let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
             prop_assert_eq!((value("a", "name"), value("a", "user_defined.k")), (name.text, custom.text));
             prop_assert_eq!(value("b", "name"), "b");

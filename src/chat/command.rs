@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// What Chat is asked.
+/// A command of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Which groups there are.
     GroupList,
-    /// What groups are like.
+    /// The fields of groups.
     GroupInfo,
     /// Who is in a group.
     MemberInfo,
-    /// What role accounts have in a group.
+    /// The roles of accounts in a group.
     Role,
 }
 

@@ -1,4 +1,4 @@
-//! UserSig (TLSSigAPIv2): what a request to Chat's REST API is signed with.
+//! UserSig (TLSSigAPIv2): the signature of a request to Chat's REST API.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,8 +23,8 @@ impl SecretKey {
         Hmac::new_from_slice(text.as_bytes()).ok().map(Self)
     }
 
-    /// Signs as this account, from a time on, for so long: both in seconds.
-    pub(super) fn user_sig(&self, sdk_app_id: u64, identifier: &str, (time, expire): (u64, u64)) -> String {
+    /// Signs as this account. `time` is in seconds since the Unix epoch, `expire` the validity in seconds.
+    pub(super) fn user_sig(&self, sdk_app_id: u64, identifier: &str, time: u64, expire: u64) -> String {
         let text = format!(
             "TLS.identifier:{identifier}\nTLS.sdkappid:{sdk_app_id}\nTLS.time:{time}\nTLS.expire:{expire}\n"
         );
@@ -39,7 +39,7 @@ impl SecretKey {
     }
 }
 
-/// What a UserSig claims.
+/// The claims of a UserSig.
 #[cfg(test)]
 #[expect(clippy::unwrap_used)]
 pub(super) fn inflated(user_sig: &str) -> serde_json::Value {
@@ -57,7 +57,7 @@ mod tests {
 
     fn user_sig(identifier: &str) -> String {
         let key = SecretKey::new(KEY).unwrap();
-        key.user_sig(1_400_000_000, identifier, (1_700_000_000, 15_552_000))
+        key.user_sig(1_400_000_000, identifier, 1_700_000_000, 15_552_000)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Attributes of the table, and JSON that is not known here as such.
 //!
-//! Custom data never costs an event. Numbers keep every digit that they were sent with; what DynamoDB can't hold
+//! Custom data never costs an event. Numbers keep every digit; values that DynamoDB can't hold
 //! natively (a number of over 38 significant digits or beyond its range, an object with an empty name, nesting beyond
 //! its limit, a string that is no Unicode text) is kept as its JSON text.
 

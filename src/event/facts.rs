@@ -28,7 +28,7 @@ pub mod fact {
     /// The fields of a member.
     pub const MEMBER_FIELDS: [&str; 2] = [ROLE, NAME_CARD];
 
-    /// What the name of a custom field begins with.
+    /// The prefix of a custom field's name.
     pub const USER_DEFINED: &str = "user_defined.";
 
     /// The name of a custom field.

@@ -1,32 +1,33 @@
-//! The function `reconcile`: brings in the groups that were never announced, and corrects what was lost.
+//! The function `reconcile`: brings in the groups that were never announced, and corrects lost changes.
 //!
-//! A pass compares first the groups of the table with what Chat says of each, then adds those that Chat lists and the
-//! table lacks, and last destroys those that Chat calls gone twice. What differs is written as an event of the moment
-//! before the question, so that every newer callback wins.
+//! A pass first compares the groups of the table with Chat's answers, then adds those that Chat lists and the table lacks,
+//! and last destroys those that Chat calls gone twice. Differences are written as an event of the moment before the
+//! question, so that every newer callback wins.
 
-mod difference;
+mod checkpoint;
+mod compare;
+mod diff;
 mod gone;
-mod group;
 mod pass;
-mod place;
 mod report;
 mod request;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub use report::{Change, Correction, Note, Reconciled, Report};
-pub use request::{ReconcileRequest, RequestError};
+pub use diff::Unusable;
+pub use report::{Change, Correction, Note, Report, Run, Waiting};
+pub use request::{Members, ReconcileRequest, RequestError};
 
 use crate::aws::{Aws, Timeouts};
-use crate::chat::{ChatApi, ChatError, Class, Reason, SecretKey};
+use crate::chat::{ChatApi, ChatError, Class, SecretKey};
 use crate::config::{KeySource, ReconcileSettings};
 use crate::retry::{RetryError, retry_until};
-use crate::store::{Lease, Store, StoreError};
-use difference::Unusable;
-use pass::Pass;
+use crate::store::{Acquired, Lease, PassKind, Store, StoreError};
+use checkpoint::Checkpoint;
+use pass::{Pass, State};
 
 /// Nobody waits for an answer here.
 const TABLE_TIMEOUTS: Timeouts =
@@ -38,127 +39,151 @@ const CHAT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long reading the secret key may take, repeated attempts included.
 const SECRET_BUDGET: Duration = Duration::from_secs(8);
 
-/// How long before its time limit a call stops: what is under way comes to its end.
-const MARGIN: Duration = Duration::from_secs(120);
+/// How long before its time limit a call stops, to store how far it has come.
+const MARGIN: Duration = Duration::from_secs(60);
 
-/// Brings the table to what Chat's REST API says.
+/// Brings the table to the state that Chat's REST API shows.
 #[derive(Debug)]
 pub struct Reconcile {
     sdk_app_id: u64,
     store: Store,
+    leases: [Lease; 2],
+    secret: Option<Secret>,
     /// The client for Chat's REST API, with the numbers of its calls.
     pub chat: ChatApi,
-    /// What a pass waits for.
-    pub pace: Pace,
-}
-
-/// What a pass waits for.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
     /// The least time between the two answers that call a group gone.
     pub confirm_after: Duration,
-    /// How often the place is kept.
-    pub save_every: Duration,
+    /// How long after the start of the last finished pass a scheduled call begins the next.
+    pub every: Duration,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self { confirm_after: Duration::from_secs(10), save_every: Duration::from_secs(20) }
-    }
-}
-
-/// How long one call may take.
-#[derive(Debug, Clone, Copy)]
-pub struct TimeLimit {
-    /// No group is begun after this.
-    pub stop_at: Instant,
-    /// What is under way ends by this; then the place is kept.
-    pub end: Instant,
-}
-
-impl TimeLimit {
-    /// Stops well before the time is over; of a short one, half is left.
-    pub fn within(time_left: Duration) -> Self {
-        let margin = if time_left > MARGIN { MARGIN } else { time_left / 2 };
-        let start = Instant::now();
-        Self { stop_at: start + (time_left - margin), end: start + (time_left - margin / 4) }
-    }
-}
-
-/// Who is told what a pass finds.
+/// Receives the news of a pass.
 pub type Observer<'a> = &'a (dyn Fn(&Note<'_>) + Send + Sync);
 
+/// When a call with so much time left has to stop: a minute before; of a short time, half is left.
+pub fn end_within(time_left: Duration) -> Instant {
+    Instant::now() + (time_left - MARGIN.min(time_left / 2))
+}
+
 impl Reconcile {
-    /// Puts the parts together.
+    /// Puts the parts together, with the defaults of everything else.
     pub fn new(sdk_app_id: u64, store: Store, chat: ChatApi) -> Self {
-        Self { sdk_app_id, store, chat, pace: Pace::default() }
+        Self {
+            sdk_app_id,
+            store,
+            leases: [PassKind::Real, PassKind::DryRun].map(|kind| Lease::new(sdk_app_id, kind)),
+            secret: None,
+            chat,
+            confirm_after: Duration::from_secs(10),
+            every: Duration::from_secs(86_400),
+        }
     }
 
     /// Puts the parts together that the settings name, and reads the secret key.
     pub async fn from_settings(settings: ReconcileSettings) -> Result<Self, SecretError> {
         let aws = Aws::new(settings.aws);
         let http = aws.http(CHAT_CONNECT_TIMEOUT);
-        let secret_key = match settings.secret_key {
-            KeySource::Key(key) => key,
-            KeySource::Secret(id) => read_secret_key(&aws, &id).await?,
+        let (secret_key, secret) = match settings.secret_key {
+            KeySource::Key(key) => (key, None),
+            KeySource::Secret(id) => {
+                let secret = Secret { client: aws.secrets_manager(TABLE_TIMEOUTS), id };
+                (secret.read().await?, Some(secret))
+            }
         };
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
-        Ok(Self::new(settings.chat.sdk_app_id, store, ChatApi::new(settings.chat, secret_key, http)))
+        let sdk_app_id = settings.chat.sdk_app_id;
+        let chat = ChatApi::new(settings.chat, secret_key, http);
+        Ok(Self { secret, every: settings.every, ..Self::new(sdk_app_id, store, chat) })
     }
 
-    /// Does as much as it can in its time.
-    pub async fn run(
-        &self,
-        request: &ReconcileRequest,
-        time: TimeLimit,
-        observer: Observer<'_>,
-    ) -> Reconciled {
+    /// Does as much as it can until `end`.
+    pub async fn run(&self, request: &ReconcileRequest, end: Instant, observer: Observer<'_>) -> Run {
         let start = Instant::now();
-        let pass = Pass::new(self, request, time, observer);
-        let result = match &request.group_ids {
-            Some(group_ids) => pass.named(group_ids).await,
-            None => self.go_on(&pass, request.dry_run).await,
+        let pass = Pass::new(self, request, end, observer);
+        let mut state = State::default();
+        let mut result = self.run_pass(&pass, &mut state).await;
+        if result.as_ref().is_err_and(ReconcileError::is_unauthorized) && self.renew_secret_key().await {
+            result = self.run_pass(&pass, &mut state).await;
+        }
+        let waiting = result.as_ref().ok().copied().flatten();
+        let report = Report {
+            dry_run: request.dry_run,
+            finished: result.is_ok() && waiting != Some(Waiting::Busy),
+            ..state.report
         };
-        let (finished, error) = match result {
-            Ok(()) => (true, None),
-            Err(error) if pass.is_cut_off(&error) => (false, None),
-            Err(error) => (false, Some(error)),
-        };
-        let report = Report { finished, ..pass.report() };
-        Reconciled { report, named: request.group_ids.is_some(), error, duration: start.elapsed() }
+        let error = result.err().filter(|error| !error.is_out_of_time(end));
+        let named = request.group_ids.is_some();
+        Run { report, named, first_pass: state.is_first_pass, waiting, error, duration: start.elapsed() }
     }
 
-    /// Goes on where the last call stopped.
-    async fn go_on(&self, pass: &Pass<'_>, dry_run: bool) -> Result<(), ReconcileError> {
-        let lease = Lease::new(self.sdk_app_id, if dry_run { "DRY_RUN" } else { "PLACE" });
-        let place = self.store.take_place(&lease).await?.ok_or(ReconcileError::Busy)?;
-        pass.resume(place.as_deref());
-        let result = tokio::select! {
-            result = pass.walk() => result,
-            error = self.keep(pass, &lease) => Err(error),
-        };
-        let left = self.store.keep_place(&lease, &pass.place_after(&result).to_text(), false).await;
-        result.and(left.map(drop).map_err(ReconcileError::from))
+    /// Gives the lease back that a call of this process holds, if it was broken off: the next call need not wait for its
+    /// end.
+    pub async fn release(&self, request: &ReconcileRequest) -> Result<(), ReconcileError> {
+        Ok(self.store.release(self.lease(request)).await?)
     }
 
-    /// Keeps the place, and the lease, until that fails.
-    async fn keep(&self, pass: &Pass<'_>, lease: &Lease) -> ReconcileError {
-        loop {
-            tokio::time::sleep(self.pace.save_every).await;
-            match self.store.keep_place(lease, &pass.place().to_text(), true).await {
-                Ok(true) => {}
-                Ok(false) => return ReconcileError::TakenOver,
-                Err(error) => return error.into(),
+    async fn run_pass(&self, pass: &Pass<'_>, state: &mut State) -> Result<Option<Waiting>, ReconcileError> {
+        let request = pass.request;
+        if let Some(group_ids) = &request.group_ids {
+            return pass.run_named(state, group_ids).await.map(|()| None);
+        }
+        let lease = self.lease(request);
+        let stored = match self.store.acquire(lease).await? {
+            Acquired::Free(stored) => stored,
+            Acquired::Busy if request.now => return Err(ReconcileError::Busy),
+            Acquired::Busy => return Ok(Some(Waiting::Busy)),
+        };
+        let checkpoint = Checkpoint::resume(stored.as_deref(), request, self.every, SystemTime::now().into());
+        let Some(checkpoint) = checkpoint else {
+            self.store.release(lease).await?;
+            return Ok(Some(Waiting::NotDue));
+        };
+        state.is_first_pass = checkpoint.last_begun_at.is_none();
+        state.checkpoint = checkpoint;
+        let result = pass.run(state, lease).await;
+        state.checkpoint = std::mem::take(&mut state.checkpoint).after(&result);
+        let saved = self.store.save(lease, &state.checkpoint.to_text()).await;
+        self.store.release(lease).await?;
+        result?;
+        saved?;
+        Ok(None)
+    }
+
+    fn lease(&self, request: &ReconcileRequest) -> &Lease {
+        let [real, dry_run] = &self.leases;
+        if request.dry_run { dry_run } else { real }
+    }
+
+    /// Reads the secret key again, in case it was changed since the start.
+    async fn renew_secret_key(&self) -> bool {
+        let Some(secret) = &self.secret else { return false };
+        match secret.read().await {
+            Ok(secret_key) => {
+                self.chat.set_secret_key(secret_key);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::log::error_chain(&error), "the secret key was not read again");
+                false
             }
         }
     }
 }
 
-/// Reads Chat's secret key from Secrets Manager, by the secret's name or ARN.
-async fn read_secret_key(aws: &Aws, id: &str) -> Result<SecretKey, SecretError> {
-    let (client, deadline) = (aws.secrets_manager(TABLE_TIMEOUTS), Instant::now() + SECRET_BUDGET);
-    let answer = retry_until(deadline, || client.get_secret_value().secret_id(id).send()).await?;
-    answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
+/// A secret of Secrets Manager.
+#[derive(Debug)]
+struct Secret {
+    client: aws_sdk_secretsmanager::Client,
+    /// Its name or ARN.
+    id: String,
+}
+
+impl Secret {
+    async fn read(&self) -> Result<SecretKey, SecretError> {
+        let request = self.client.get_secret_value().secret_id(&self.id);
+        let answer = retry_until(Instant::now() + SECRET_BUDGET, || request.clone().send()).await?;
+        answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
+    }
 }
 
 /// Why a secret could not be read. No text of it holds the secret.
@@ -172,10 +197,10 @@ pub enum SecretError {
     NoText,
 }
 
-/// Why a pass failed. What it has corrected stays, and the next call goes on.
+/// Why a call failed. Its corrections stay, and the next call goes on.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
-    /// The call asks for something else than there is.
+    /// The event can't be read.
     #[error(transparent)]
     Request(#[from] RequestError),
     /// Chat gave no answer.
@@ -184,19 +209,24 @@ pub enum ReconcileError {
     /// Chat's answer about a group can't be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// The table did not take it.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The call's time is over: the next one goes on.
-    #[error("the time is over")]
+    /// The call's time is over before something could begin.
+    #[error("the call's time is over")]
     OutOfTime,
     /// Another pass holds the lease.
-    #[error("another pass is under way, or was killed within the last two minutes")]
+    #[error("another pass is under way, or was killed within the last 15 minutes")]
     Busy,
-    /// Another pass has taken the lease.
-    #[error("another pass has taken over")]
-    TakenOver,
-    /// So much can't be right.
+    /// Chat's list names too few groups, twice.
+    #[error("Chat lists {listed} groups and counts {total}")]
+    ShortList {
+        /// The groups in the list.
+        listed: u64,
+        /// TotalCount.
+        total: u64,
+    },
+    /// So many destructions are not plausible.
     #[error(
         "{gone} of {groups} groups are gone: none is destroyed; if that is right, call with {{\"allow_destroy\": true}}"
     )]
@@ -206,27 +236,44 @@ pub enum ReconcileError {
         /// The groups that the table shows.
         groups: u64,
     },
+    /// So many groups could not be compared that the pass is worth little.
+    #[error("{skipped} of {groups} groups could not be compared; a line of outcome skipped names each")]
+    TooManySkipped {
+        /// The groups that were skipped.
+        skipped: u64,
+        /// The groups that were to be compared.
+        groups: u64,
+    },
 }
 
 impl ReconcileError {
     /// Whether it concerns one group alone, if it came up with one.
-    fn is_of_group(&self) -> bool {
+    fn is_of_one_group(&self) -> bool {
         match self {
-            // 10007, asked about a group, may say that its type has no list of members.
-            Self::Chat(ChatError { reason: Reason::Refused { code: 10007, .. }, .. }) => true,
-            Self::Chat(error) => error.class() != Class::Settings,
+            Self::Chat(error) => {
+                matches!(
+                    error.class(),
+                    Class::Transient | Class::NotFound | Class::TooLarge | Class::Permanent
+                )
+            }
             Self::Unusable(_) => true,
             _ => false,
         }
     }
 
-    /// Whether more time might have helped.
-    fn is_transient(&self) -> bool {
+    /// Whether it only tells that the call's time is over.
+    fn is_out_of_time(&self, end: Instant) -> bool {
         match self {
             Self::OutOfTime => true,
-            Self::Chat(error) => error.is_transient(),
-            Self::Store(StoreError::Failed(error)) => !matches!(error, RetryError::Failed(_)),
+            Self::Chat(error) => error.class() == Class::OutOfTime,
+            Self::Store(StoreError::Failed(RetryError::TimedOut | RetryError::Transient(_))) => {
+                Instant::now() >= end
+            }
             _ => false,
         }
+    }
+
+    fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Chat(error) if error.class() == Class::Unauthorized)
     }
 }

@@ -1,4 +1,4 @@
-//! The function `redrive`: finishes what `webhook` could not do in time.
+//! The function `redrive`: finishes the work that `webhook` could not do in time.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,7 +34,7 @@ pub struct Redrive {
     application: Application,
     store: Store,
     forwarder: Option<Forwarder>,
-    /// Signs what is delivered late.
+    /// Signs late deliveries.
     token: Option<Token>,
     dead_letter_queue: Option<Queue>,
     /// For the events of a batch.

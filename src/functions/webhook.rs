@@ -52,13 +52,13 @@ pub struct Webhook {
 /// Where callbacks go beside the table, each of it optional.
 #[derive(Debug, Default)]
 pub struct Downstream {
-    /// For what can't be stored in time; without it such an event is answered 503.
+    /// For events that can't be stored in time; without it such an event is answered 503.
     pub retry_queue: Option<Queue>,
     /// For genuine bodies that can't be read.
     pub dead_letter_queue: Option<Queue>,
     /// The downstream receiver.
     pub forwarder: Option<Forwarder>,
-    /// For what the downstream receiver does not take.
+    /// For callbacks that the downstream receiver does not take.
     pub forward_queue: Option<Queue>,
 }
 
@@ -150,7 +150,7 @@ impl Webhook {
         }
     }
 
-    /// Stores and forwards an event concurrently, then queues what failed.
+    /// Stores and forwards an event concurrently, then queues the work that failed.
     async fn store_and_forward(&self, event: Event, callback: &Callback<'_>, start: Instant) -> Delivery {
         let deadline = start + STORE_BUDGET;
         let (table, forward) =
@@ -159,7 +159,7 @@ impl Webhook {
         self.queue_owed(delivery, callback, start).await
     }
 
-    /// Forwards what is not kept. Without a downstream receiver it is answered OK.
+    /// Forwards a callback that is not kept. Without a downstream receiver it is answered OK.
     async fn relay(&self, callback: &Callback<'_>, start: Instant) -> Delivery {
         let forward = self.forward(Want::Json, callback, start + RELAY_BUDGET).await;
         self.queue_owed(Delivery { forward, ..Delivery::default() }, callback, start).await
@@ -196,7 +196,7 @@ impl Webhook {
         callback: &Callback<'_>,
         deadline: Instant,
     ) -> Option<Result<Option<String>, ForwardError>> {
-        // What was not checked is not forwarded as if it were signed.
+        // A Sign that was not checked is not forwarded.
         let unchecked: &[&str] = match callback.sender {
             Sender::Genuine => &[],
             Sender::Anonymous => &["Sign", "RequestTime"],

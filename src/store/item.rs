@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::change::MisshapenItem;
 use crate::event::{Attributes, Fact, FactName, Facts, GroupKey, fact, number, size, text};
 use crate::time::EventTime;
 
@@ -12,7 +13,7 @@ use crate::time::EventTime;
 pub const GROUP_SK: &str = "GROUP";
 
 /// The prefix of a member item's range key.
-pub(super) const MEMBER_PREFIX: &str = "MEMBER#";
+pub const MEMBER_PREFIX: &str = "MEMBER#";
 
 /// The most bytes that facts may take in an item. DynamoDB's items have 409,600; the rest is for keys and numbers.
 const FACTS_MAX_BYTES: usize = 400_000;
@@ -95,6 +96,40 @@ pub(crate) fn key(pk: &str, sk: &str) -> Attributes {
 /// The account of a member item's range key.
 pub(crate) fn account(sk: &str) -> Option<&str> {
     sk.strip_prefix(MEMBER_PREFIX)
+}
+
+/// The group and the account of an item; `None` if it is neither a group's nor a member's.
+pub(super) fn parse_key(item: &Attributes) -> Result<Option<(GroupKey, Option<String>)>, MisshapenItem> {
+    let sk = text_of(item, "sk").ok_or(MisshapenItem("sk"))?;
+    let account = account(sk).map(str::to_owned);
+    if account.is_none() && sk != GROUP_SK {
+        return Ok(None);
+    }
+    let pk = text_of(item, "pk").ok_or(MisshapenItem("pk"))?;
+    let key = pk.split_once('#').and_then(|(sdk_app_id, group_id)| {
+        Some(GroupKey { sdk_app_id: sdk_app_id.parse().ok()?, group_id: group_id.to_owned() })
+    });
+    let key = key.filter(|key| partition_key(key) == pk).ok_or(MisshapenItem("pk"))?;
+    Ok(Some((key, account)))
+}
+
+/// The first attribute with facts that has another type than the one that is written.
+pub(super) fn misshapen(item: &Attributes) -> Option<&'static str> {
+    let kind = if text_of(item, "sk").and_then(account).is_some() { &MEMBER } else { &GROUP };
+    let lives = [&kind.began, &kind.ended];
+    let is_text = |map: &Attributes, name: &str| text_of(map, name).is_some();
+    let is_time = |map: &Attributes, name: &str| time_of(map, name).is_some();
+    let holds = |name: &str, is_valid: fn(&Attributes, &str) -> bool| {
+        map_of(item, name).is_some_and(|map| map.keys().all(|key| is_valid(map, key)))
+    };
+    let times = lives.map(|life| (life.time, is_time(item, life.time)));
+    let texts = lives.into_iter().flat_map(|life| life.value.into_iter().chain([life.by]));
+    let texts = texts.chain(kind.fields.iter().copied()).map(|name| (name, is_text(item, name)));
+    let maps =
+        [("user_defined", is_text as fn(&_, &_) -> _), ("changed_at", is_time), ("changed_by", is_text)];
+    let maps = maps.map(|(name, is_valid)| (name, holds(name, is_valid)));
+    let mut wrong = times.into_iter().chain(texts).chain(maps);
+    wrong.find(|(name, is_valid)| !is_valid && item.contains_key(*name)).map(|(name, _)| name)
 }
 
 impl ItemKey<'_> {
@@ -287,7 +322,7 @@ mod tests {
 
     impl ItemKey<'_> {
         /// The item of these facts alone.
-        pub(in crate::store) fn item(&self, facts: &Facts) -> Attributes {
+        pub(crate) fn item(&self, facts: &Facts) -> Attributes {
             let mut item = Attributes::new();
             self.write(facts, |name, value| drop(item.insert(name.to_owned(), value)));
             item

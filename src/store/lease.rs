@@ -1,6 +1,6 @@
-//! The place of a pass that goes through all groups, and the lease that lets only one pass go on.
+//! The lease that lets only one pass over all groups go on, and the checkpoint that the next one goes on from.
 //!
-//! It is an item of its own, whose `pk` no group can have: a group's begins with the SdkAppid and `#`.
+//! Both stand in an item of their own, whose `pk` no group can have: a group's begins with the SdkAppid and `#`.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,72 +14,95 @@ use crate::event::{Attributes, number, text};
 use crate::retry::retry_until;
 use crate::time::to_millis;
 
-/// How long a lease lasts. It is renewed long before; a pass that was killed holds up the next one for this long.
-const LEASE: Duration = Duration::from_secs(120);
+/// How long a lease lasts: as long as the longest call of a Lambda function. Each checkpoint renews it. A pass that was
+/// killed holds up the next one for this long.
+const LEASE: Duration = Duration::from_secs(15 * 60);
 
-/// How long a write of the place may take.
+/// How long a write of the item may take.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// The right to go on from a place, held by one pass.
+/// A kind of pass. Each kind has a lease and a checkpoint of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PassKind {
+    /// Corrects the table.
+    Real,
+    /// Only tells the differences.
+    DryRun,
+}
+
+/// The right to run a pass over an application's groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
     sdk_app_id: u64,
-    /// What kind of pass it is: each kind has a place of its own.
-    kind: &'static str,
+    kind: PassKind,
     holder: String,
 }
 
+/// Whether a lease was free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// Another pass holds it.
+    Busy,
+    /// It is ours, with the text of the last checkpoint, if there is one.
+    Free(Option<String>),
+}
+
 impl Lease {
-    /// A lease that is not taken yet.
-    pub(crate) fn new(sdk_app_id: u64, kind: &'static str) -> Self {
+    /// A lease that is not acquired yet.
+    pub(crate) fn new(sdk_app_id: u64, kind: PassKind) -> Self {
         Self { sdk_app_id, kind, holder: format!("{:016x}", fastrand::u64(..)) }
     }
 }
 
 impl Store {
-    /// Takes a lease, and returns the place that the last pass has left, as its JSON text; `None` if another pass holds
-    /// the lease.
-    pub(crate) async fn take_place(&self, lease: &Lease) -> Result<Option<Option<String>>, StoreError> {
+    /// Acquires a lease that is free, expired, or ours already.
+    pub(crate) async fn acquire(&self, lease: &Lease) -> Result<Acquired, StoreError> {
         let request = self
-            .update_place(lease, SystemTime::now() + LEASE)
+            .update_lease(lease)
             .update_expression("SET lease_holder = :holder, lease_until = :until")
             .condition_expression(
                 "attribute_not_exists(lease_until) OR lease_until < :now OR lease_holder = :holder",
             )
+            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)))
             .expression_attribute_values(":now", number(to_millis(SystemTime::now())));
-        let item = update(&request).await?;
-        Ok(item.map(|item| text_of(&item, "place").map(str::to_owned)))
+        Ok(match update(&request).await? {
+            Some(item) => Acquired::Free(text_of(&item, "place").map(str::to_owned)),
+            None => Acquired::Busy,
+        })
     }
 
-    /// Writes the place and renews the lease, or gives it back; `false` if another pass has taken it over.
-    pub(crate) async fn keep_place(
-        &self,
-        lease: &Lease,
-        place: &str,
-        is_renewed: bool,
-    ) -> Result<bool, StoreError> {
-        // A renewal that is late must not take back what was given back.
-        let (until, next) = match is_renewed {
-            true => (SystemTime::now() + LEASE, lease.holder.as_str()),
-            false => (SystemTime::UNIX_EPOCH, "nobody"),
-        };
+    /// Writes a checkpoint and renews the lease; `false` if another pass has acquired it.
+    pub(crate) async fn save(&self, lease: &Lease, checkpoint: &str) -> Result<bool, StoreError> {
         let request = self
-            .update_place(lease, until)
-            .update_expression("SET place = :place, lease_until = :until, lease_holder = :next")
+            .update_lease(lease)
+            .update_expression("SET place = :place, lease_until = :until")
             .condition_expression("lease_holder = :holder")
-            .expression_attribute_values(":place", text(place))
-            .expression_attribute_values(":next", text(next));
+            .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)))
+            .expression_attribute_values(":place", text(checkpoint));
         Ok(update(&request).await?.is_some())
     }
 
-    fn update_place(&self, lease: &Lease, until: SystemTime) -> UpdateItemFluentBuilder {
+    /// Gives the lease back; a lease that is not ours stays as it is.
+    pub(crate) async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let request = self
+            .update_lease(lease)
+            .update_expression("REMOVE lease_until, lease_holder")
+            .condition_expression("lease_holder = :holder");
+        update(&request).await?;
+        Ok(())
+    }
+
+    fn update_lease(&self, lease: &Lease) -> UpdateItemFluentBuilder {
         let pk = format!("{}!reconcile", lease.sdk_app_id);
+        let sk = match lease.kind {
+            PassKind::Real => "PLACE",
+            PassKind::DryRun => "DRY_RUN",
+        };
         self.client
             .update_item()
             .table_name(&self.table_name)
-            .set_key(Some(item::key(&pk, lease.kind)))
+            .set_key(Some(item::key(&pk, sk)))
             .expression_attribute_values(":holder", text(&lease.holder))
-            .expression_attribute_values(":until", number(to_millis(until)))
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn is_member(facts: &Facts, group: &Facts) -> bool {
 }
 
 /// The join (least upper bound) of two sets of facts.
-pub(super) fn join(stored: &Facts, incoming: &Facts) -> Facts {
+pub(crate) fn join(stored: &Facts, incoming: &Facts) -> Facts {
     let began = stored.began.as_ref().max(incoming.began.as_ref());
     let event_time = began.map(|fact| fact.time);
     let values = names(stored, incoming).filter_map(|name| {
@@ -121,7 +121,7 @@ pub(super) mod tests {
         (any_time(), by).prop_map(|(time, by)| Stamp { time, by })
     }
 
-    /// What one event says of an item; few times, values and authors, so that ties happen.
+    /// The facts of one event about an item; few times, values and authors, so that ties happen.
     pub(crate) fn said() -> impl Strategy<Value = Facts> {
         let value = || prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
         let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
@@ -193,7 +193,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What readers see of a member.
+    /// The readers' view of a member.
     fn view<'a>(member: &'a Facts, group: &Facts) -> Option<&'a std::collections::BTreeMap<FactName, Fact>> {
         (is_there(group) && is_member(member, group)).then_some(&member.values)
     }

@@ -1,70 +1,29 @@
-//! What is known of a group before an event is written, and what the event would change.
+//! A group's items, to be compared with a list of its members.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::mem;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use tokio::time::Instant;
 
-use super::item::{self, GROUP_SK};
 use super::merge::{Merged, is_of_earlier_life, join, merge};
-use super::{HEDGE_AFTER, Store, StoreError, text_of};
-use crate::event::{Attributes, Event, Facts, GroupKey, Members, text};
+use super::{GROUP_SK, HEDGE_AFTER, Store, StoreError, item, text_of};
+use crate::event::{Attributes, Facts, GroupKey, text};
 use crate::retry::{hedged, retry_until};
 
-/// The items of a group as they were read, by their range keys.
+/// A group and its members, read page by page: whatever its size, it takes the memory of one page.
 #[derive(Debug)]
-pub(crate) struct Partition(pub(super) HashMap<String, Attributes>);
-
-impl Partition {
-    /// An item as it was read.
-    pub(crate) fn item(&self, sk: &str) -> Option<&Attributes> {
-        self.0.get(sk)
-    }
-
-    /// What is known of the group.
-    pub(crate) fn group(&self) -> Facts {
-        self.item(GROUP_SK).map(item::read).unwrap_or_default()
-    }
-
-    /// What is known of each account.
-    pub(crate) fn members(&self) -> BTreeMap<String, Facts> {
-        let members = self.0.iter().filter_map(|(sk, item)| Some((item::account(sk)?, item)));
-        members.map(|(account, item)| (account.to_owned(), item::read(item))).collect()
-    }
-
-    /// What is known of the group once this is said.
-    pub(crate) fn group_after(&self, said: &Facts) -> Facts {
-        join(&self.group(), said)
-    }
-
-    /// The part of an event that is news here; the rest of it is known or outdated.
-    pub(crate) fn news(&self, event: Event) -> Event {
-        let after = self.group_after(&event.group);
-        let is_news = |known: &Facts, said: &Facts| matches!(merge(known, said), Merged::Changed { .. });
-        let (known, none) = (self.members(), Facts::default());
-        let members = event.members.into_iter().filter(|(account, said)| {
-            !is_of_earlier_life(said, &after) && is_news(known.get(account).unwrap_or(&none), said)
-        });
-        let members = members.collect();
-        let group = if is_news(&self.group(), &event.group) { event.group } else { Facts::default() };
-        Event { key: event.key, group, members }
-    }
-
-    /// The members whose items are of an earlier life, or of a destroyed group, once an event is written.
-    pub(crate) fn leftovers(&self, event: &Event) -> Members {
-        let group = self.group_after(&event.group);
-        let is_left = |(account, facts): &(String, Facts)| {
-            let incoming = event.members.get(account);
-            let after = incoming.map_or_else(|| facts.clone(), |incoming| join(facts, incoming));
-            is_of_earlier_life(&after, &group)
-        };
-        let leftovers = self.members().into_iter().filter(is_left);
-        leftovers.map(|(account, facts)| (account, Arc::new(facts))).collect()
-    }
+pub(crate) struct Partition {
+    /// The group's facts.
+    pub group: Facts,
+    query: QueryFluentBuilder,
+    /// The items of a page that was not taken yet.
+    items: Vec<Attributes>,
+    /// Where the next page begins.
+    start: Option<Attributes>,
 }
 
 impl Store {
-    /// The items of one group.
+    /// Reads a group's item and the first of its members, consistently.
     pub(crate) async fn read_partition(
         &self,
         key: &GroupKey,
@@ -77,38 +36,46 @@ impl Store {
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", text(item::partition_key(key)));
-        let (mut items, mut start) = (HashMap::new(), None);
-        loop {
-            let page = || query.clone().set_exclusive_start_key(start.clone()).send();
-            let page = retry_until(deadline, || hedged(HEDGE_AFTER, page)).await?;
-            let by_sk = page.items.unwrap_or_default().into_iter();
-            items.extend(by_sk.filter_map(|item| Some((text_of(&item, "sk")?.to_owned(), item))));
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(Partition(items));
-            }
-        }
+        let mut partition = Partition { group: Facts::default(), query, items: Vec::new(), start: None };
+        partition.read_page(deadline).await?;
+        // The group item comes before those of its members.
+        let first = partition.items.first().filter(|item| text_of(item, "sk") == Some(GROUP_SK));
+        partition.group = first.map(item::read).unwrap_or_default();
+        Ok(partition)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::GroupKey;
-    use crate::store::ItemKey;
-    use crate::time::EventTime;
-
-    #[test]
-    fn what_is_said_of_a_members_earlier_life_is_no_news() {
-        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
-        let there = |millis| Facts::present(EventTime::from_millis(millis));
-        let group = ItemKey { group: &key, account: None }.item(&there(10));
-        let known = Partition(HashMap::from([(GROUP_SK.to_owned(), group)]));
-        let members = [("early", 9), ("ana", 10), ("ben", 11)];
-        let members = members.map(|(name, time)| (name.to_owned(), there(time).into()));
-        let event = Event { key, group: there(10), members: members.into() };
-        let news = known.news(event);
-        assert!(news.group.is_empty());
-        assert_eq!(news.members.into_keys().collect::<Vec<_>>(), ["ana", "ben"]);
+impl Partition {
+    /// The next members, by their accounts; `None` after the last ones.
+    pub(crate) async fn next_members(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Vec<(String, Facts)>>, StoreError> {
+        if self.items.is_empty() && self.start.is_some() {
+            self.read_page(deadline).await?;
+        }
+        let items = mem::take(&mut self.items);
+        let member =
+            |item: &Attributes| Some((item::account(text_of(item, "sk")?)?.to_owned(), item::read(item)));
+        let is_last = items.is_empty() && self.start.is_none();
+        Ok((!is_last).then(|| items.iter().filter_map(member).collect()))
     }
+
+    async fn read_page(&mut self, deadline: Instant) -> Result<(), StoreError> {
+        let page = || self.query.clone().set_exclusive_start_key(self.start.clone()).send();
+        let page = retry_until(deadline, || hedged(HEDGE_AFTER, page)).await?;
+        self.items = page.items.unwrap_or_default();
+        self.start = page.last_evaluated_key;
+        Ok(())
+    }
+
+    /// The group's facts once these are written too.
+    pub(crate) fn group_after(&self, incoming: &Facts) -> Facts {
+        join(&self.group, incoming)
+    }
+}
+
+/// Whether writing facts about a member of this group would change its item.
+pub(crate) fn is_change(stored: &Facts, incoming: &Facts, group: &Facts) -> bool {
+    !is_of_earlier_life(incoming, group) && matches!(merge(stored, incoming), Merged::Changed { .. })
 }

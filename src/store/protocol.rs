@@ -21,7 +21,7 @@ const NAMES: [&str; ITEMS] = ["group", "a", "b", "c"];
 const SWEEP_PAGES: [&[usize]; 2] = [&[1, 2], &[3]];
 const READ_PAGES: [&[usize]; 2] = [&[0, 1], &[2, 3]];
 
-/// What the protocol rests on. Without any one of them a promise is broken.
+/// The guards of the protocol. Without any one of them a promise is broken.
 #[derive(Clone, Copy)]
 struct Guards {
     puts_check_the_revision: bool,
@@ -358,7 +358,7 @@ impl Writer {
     }
 }
 
-/// What readers see: the group's name, and each member with its role.
+/// The readers' view: the group's name, and each member with its role.
 fn view(items: &[Facts]) -> Option<String> {
     let group = &items[GROUP];
     let mut text = format!("{:?} {:?}", group.event_time(), group.value(fact::NAME));

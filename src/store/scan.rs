@@ -2,36 +2,33 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
-use super::{GROUP_SK, Store, StoreError, item, partition_key, text_of};
+use super::read::BATCH_MAX_KEYS;
+use super::{GROUP_SK, Store, StoreError, item, partition_key, sweep, text_of};
 use crate::event::{Attributes, Facts, GroupKey, text};
-use crate::retry::{Backoff, retry_until};
+use crate::retry::retry_until;
 
 /// A group by its item.
 #[derive(Debug)]
 pub(crate) struct Listed {
     /// The group.
     pub key: GroupKey,
-    /// What its item says.
+    /// Its facts; none without an item.
     pub facts: Facts,
+    /// Whether a life of it has ended whose members were not swept.
+    pub is_sweep_due: bool,
 }
 
 impl Listed {
-    /// GroupId.
-    pub(crate) fn group_id(&self) -> &str {
-        &self.key.group_id
-    }
-
     /// Whether readers see the group.
     pub(crate) fn is_there(&self) -> bool {
         super::merge::is_there(&self.facts)
     }
 }
 
-/// The primary key of an item, where a scan goes on after it.
-pub(crate) type Position = (String, String);
+/// The primary key of an item: a scan goes on after it.
+pub(crate) type ScanKey = (String, String);
 
 /// A part of a scan.
 #[derive(Debug)]
@@ -39,11 +36,11 @@ pub(crate) struct Page {
     /// The groups, in the order of the scan.
     pub groups: Vec<Listed>,
     /// Where the next page begins; `None` after the last one.
-    pub next: Option<Position>,
+    pub next: Option<ScanKey>,
 }
 
-/// Where a scan goes on after a group.
-pub(crate) fn position(key: &GroupKey) -> Position {
+/// The key after which a scan goes on behind a group.
+pub(crate) fn scan_key(key: &GroupKey) -> ScanKey {
     (partition_key(key), GROUP_SK.to_owned())
 }
 
@@ -52,7 +49,7 @@ impl Store {
     pub(crate) async fn scan(
         &self,
         sdk_app_id: u64,
-        start: Option<&Position>,
+        start: Option<&ScanKey>,
         deadline: Instant,
     ) -> Result<Page, StoreError> {
         let prefix = item::scoped_key(sdk_app_id, "");
@@ -69,41 +66,33 @@ impl Store {
         let next = answer
             .last_evaluated_key
             .and_then(|key| Some((text_of(&key, "pk")?.to_owned(), text_of(&key, "sk")?.to_owned())));
-        Ok(Page { groups: items.iter().filter_map(|item| listed(sdk_app_id, item)).collect(), next })
+        Ok(Page { groups: items.iter().filter_map(|item| scanned(sdk_app_id, item)).collect(), next })
     }
 
-    /// These groups, as they were at most a second ago. Of one without an item, nothing is known.
+    /// These groups, as they were at most a second ago. One without an item has no facts.
     pub(crate) async fn listed(
         &self,
         keys: Vec<GroupKey>,
         deadline: Instant,
     ) -> Result<Vec<Listed>, StoreError> {
-        let (mut facts, mut backoff) = (HashMap::new(), Backoff::default());
-        let pks = keys.iter().map(|key| item::key(&partition_key(key), GROUP_SK)).collect();
-        let request = KeysAndAttributes::builder().set_keys(Some(pks)).build();
-        let request = request.map_err(|error| StoreError::Refused(error.to_string()))?;
-        let mut pending = HashMap::from([(self.table_name.clone(), request)]);
-        pending.retain(|_, request| !request.keys.is_empty());
-        while !pending.is_empty() {
-            let request = self.client.batch_get_item().set_request_items(Some(pending));
-            let answer = retry_until(deadline, || request.clone().send()).await?;
-            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                facts.extend(text_of(&item, "pk").map(|pk| (pk.to_owned(), item::read(&item))));
-            }
-            // DynamoDB answers with what fits, or what it has capacity for, and names the rest.
-            pending = answer.unprocessed_keys.unwrap_or_default();
-            if !pending.is_empty() {
-                backoff.wait(deadline).await;
-            }
+        let mut found = HashMap::new();
+        for keys in keys.chunks(BATCH_MAX_KEYS) {
+            let keys = keys.iter().map(|key| item::key(&partition_key(key), GROUP_SK)).collect();
+            let items = self.items(keys, false, deadline).await?.into_iter();
+            found.extend(items.filter_map(|item| Some((text_of(&item, "pk")?.to_owned(), item))));
         }
-        let listed = |key| Listed { facts: facts.remove(&partition_key(&key)).unwrap_or_default(), key };
-        Ok(keys.into_iter().map(listed).collect())
+        let none = Attributes::new();
+        let item = |key: &GroupKey| found.get(&partition_key(key)).unwrap_or(&none);
+        Ok(keys.into_iter().map(|key| listed(item(&key), key)).collect())
     }
 }
 
-/// Reads a group's item. Its id is taken from its key, which is what it is found by.
-fn listed(sdk_app_id: u64, item: &Attributes) -> Option<Listed> {
+/// Reads a group's item. Its id is taken from its key, by which it is found.
+fn scanned(sdk_app_id: u64, item: &Attributes) -> Option<Listed> {
     let group_id = text_of(item, "pk")?.strip_prefix(&item::scoped_key(sdk_app_id, ""))?.to_owned();
-    let key = GroupKey { sdk_app_id, group_id };
-    Some(Listed { key, facts: item::read(item) })
+    Some(listed(item, GroupKey { sdk_app_id, group_id }))
+}
+
+fn listed(item: &Attributes, key: GroupKey) -> Listed {
+    Listed { key, facts: item::read(item), is_sweep_due: sweep::is_due(item) }
 }

@@ -15,7 +15,7 @@ const IMPORT_ITEMS: usize = 10_000;
 /// Starts a DynamoDB with the table, which starts empty; returns it with its URL.
 pub async fn start() -> Result<(Database, String), Box<dyn Error>> {
     let database = Database::memory()?;
-    table::create_table(&database)?;
+    table::create_table(&database, table::Stream::Off)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));

@@ -24,7 +24,7 @@ type Answer = Result<Value, String>;
 /// A running function.
 pub struct Function {
     child: Child,
-    invocations: mpsc::Sender<(Value, oneshot::Sender<Answer>)>,
+    invocations: mpsc::Sender<Invocation>,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -77,9 +77,14 @@ impl Function {
 
     /// Invokes the function with an event; an error is what it reported, or that it is gone.
     pub async fn invoke(&self, event: Value) -> Answer {
+        self.invoke_within(event, TIME_LIMIT).await
+    }
+
+    /// The same with another time limit.
+    pub async fn invoke_within(&self, event: Value, limit: Duration) -> Answer {
         let (sender, answer) = oneshot::channel();
-        self.invocations.send((event, sender)).await.map_err(|_| "the function is gone")?;
-        let answer = tokio::time::timeout(INVOCATION_TIMEOUT, answer).await;
+        self.invocations.send((event, limit, sender)).await.map_err(|_| "the function is gone")?;
+        let answer = tokio::time::timeout(limit + INVOCATION_TIMEOUT, answer).await;
         answer.map_err(|_| "no answer")?.map_err(|_| "the function is gone")?
     }
 
@@ -119,15 +124,15 @@ async fn collect(stdout: BufReader<tokio::process::ChildStdout>, lines: Arc<Mute
     }
 }
 
+/// An event, its time limit, and where its answer goes.
+type Invocation = (Value, Duration, oneshot::Sender<Answer>);
+
 /// A function takes one event at a time.
-async fn invoke_in_turn(
-    mut api: RuntimeApi,
-    mut waiting: mpsc::Receiver<(Value, oneshot::Sender<Answer>)>,
-) -> Result<(), String> {
+async fn invoke_in_turn(mut api: RuntimeApi, mut waiting: mpsc::Receiver<Invocation>) -> Result<(), String> {
     for number in 0.. {
         let next = api.next().await?;
-        let Some((event, sender)) = waiting.recv().await else { break };
-        next.send(number, event.to_string().into_bytes(), TIME_LIMIT)?;
+        let Some((event, limit, sender)) = waiting.recv().await else { break };
+        next.send(number, event.to_string().into_bytes(), limit)?;
         let answer = api.answer().await?.accept();
         let answer = answer.and_then(|body| serde_json::from_slice(&body).map_err(|error| error.to_string()));
         // Nobody waits any more where the invocation has timed out.

@@ -3,8 +3,10 @@
 //! The tests, the soak and the local run share it. It never enters a function.
 
 pub mod bodies;
+pub mod bus;
 pub mod chat;
 pub mod database;
+pub mod feeder;
 pub mod function;
 pub mod life;
 pub mod local;

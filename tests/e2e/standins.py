@@ -13,6 +13,7 @@ class Server:
 
     def __init__(self):
         self.requests = []
+        self.status = 200
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -23,7 +24,7 @@ class Server:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 outer.requests.append((url.path, url.query, body))
                 answer = json.dumps(outer.answer(url.path, body)).encode()
-                self.send_response(200)
+                self.send_response(outer.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()

@@ -3,8 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chat_groups::chat::{
-    ChatApi, ChatError, ChatSettings, Class, Command, GROUPS_MAX, GroupInfo, Limits, Paging, Reason,
-    SecretKey,
+    ChatApi, ChatError, ChatSettings, Class, Command, GROUPS_MAX, GroupInfo, Limits, Paging, SecretKey,
 };
 use chat_groups::http::{HttpClient, Trust};
 use chat_groups::log::error_chain;
@@ -85,7 +84,7 @@ fn crowd(group_type: &str, count: usize) -> Group {
 
 /// The code of the first group's own result.
 async fn class_of(api: &ChatApi, id: &str) -> Option<Class> {
-    let infos = api.group_infos(&[id], None, soon()).await.unwrap();
+    let infos = api.until(soon()).group_infos(&[id], None).await.unwrap();
     infos.value[id].as_ref().err().map(ChatError::class)
 }
 
@@ -97,7 +96,7 @@ async fn all_groups_are_listed_page_by_page() {
     }
     let (api, mut ids, mut next) = (api(&chat), Vec::new(), 0);
     loop {
-        let list = api.groups(next, 10, soon()).await.unwrap().value;
+        let list = api.until(soon()).groups(next, 10).await.unwrap().value;
         assert_eq!(list.total, Some(25));
         ids.extend(list.ids);
         next = list.next;
@@ -126,7 +125,7 @@ async fn each_group_has_its_info_or_its_own_error() {
     chat.groups(|model| model.errors.extend([("broken".to_owned(), 10015), ("busy".to_owned(), 10002)]));
     let api = api(&chat);
     let ids = ["full", "empty", "broken", "busy", "gone"];
-    let infos = api.group_infos(&ids, Some(&["level".to_owned()].into()), soon()).await.unwrap().value;
+    let infos = api.until(soon()).group_infos(&ids, Some(&["level".to_owned()].into())).await.unwrap().value;
 
     let values = [
         ("type", "Public"),
@@ -146,9 +145,9 @@ async fn each_group_has_its_info_or_its_own_error() {
     let empty = infos["empty"].as_ref().unwrap();
     assert_eq!((empty.values["name"].as_str(), empty.values["owner_account"].as_str()), ("", ""));
     let classes: Vec<_> = ids.map(|id| infos[id].as_ref().err().map(ChatError::class)).into();
-    assert_eq!(classes, [None, None, Some(Class::Other), Some(Class::Again), Some(Class::Gone)]);
-    assert_eq!(api.calls(Command::GroupInfo), 2, "the one that is busy is asked about once more");
-    let all = api.group_infos(&["full"], None, soon()).await.unwrap().value;
+    assert_eq!(classes, [None, None, Some(Class::Permanent), Some(Class::Transient), Some(Class::NotFound)]);
+    assert_eq!(api.calls(Command::GroupInfo), 4, "the one that is busy is asked about three times more");
+    let all = api.until(soon()).group_infos(&["full"], None).await.unwrap().value;
     assert_eq!(all["full"].as_ref().unwrap().values["user_defined.other"], "x");
 }
 
@@ -167,7 +166,7 @@ async fn a_group_that_was_busy_is_asked_about_once_more() {
             }
         });
         let before = chat.calls("get_group_info");
-        let infos = api(&chat).group_infos(&["busy", "idle"], None, soon()).await.unwrap().value;
+        let infos = api(&chat).until(soon()).group_infos(&["busy", "idle"], None).await.unwrap().value;
         assert!(infos["busy"].is_ok() && infos["idle"].is_ok(), "{code}");
         assert_eq!(chat.calls("get_group_info") - before, 2);
     }
@@ -178,8 +177,12 @@ async fn a_custom_field_that_chat_refuses_does_not_hold_up_the_others() {
     let chat = server().await;
     add(&chat, "g", Group::public("g", CREATE_TIME, &[]));
     chat.script("get_group_info", Script::first([Fault::Code(10004)]));
-    let infos =
-        api(&chat).group_infos(&["g"], Some(&["taken away".to_owned()].into()), soon()).await.unwrap().value;
+    let infos = api(&chat)
+        .until(soon())
+        .group_infos(&["g"], Some(&["taken away".to_owned()].into()))
+        .await
+        .unwrap()
+        .value;
     assert!(infos["g"].is_ok());
     assert_eq!(chat.calls("get_group_info"), 2);
 }
@@ -192,8 +195,8 @@ async fn many_groups_take_several_questions_and_none_takes_none() {
         add(&chat, id, Group::public(id, CREATE_TIME, &[]));
     }
     let (api, ids) = (api(&chat), ids.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(api.group_infos(&[], None, soon()).await.unwrap().value.is_empty());
-    let infos = api.group_infos(&ids, None, soon()).await.unwrap().value;
+    assert!(api.until(soon()).group_infos(&[], None).await.unwrap().value.is_empty());
+    let infos = api.until(soon()).group_infos(&ids, None).await.unwrap().value;
     assert_eq!(infos.len(), 101);
     assert!(infos.iter().all(|(id, info)| info.as_ref().unwrap().values["name"] == *id));
     assert_eq!(chat.calls("get_group_info"), 3);
@@ -220,10 +223,10 @@ async fn members_are_listed_by_offset_and_by_mark() {
         }
         add(&chat, "g", group);
         let before = chat.calls("get_group_member_info");
-        let roster = api.members("g", Paging::of(group_type), soon()).await.unwrap().value;
+        let roster = api.until(soon()).members("g", Paging::of(group_type)).await.unwrap().value;
         assert_eq!(chat.calls("get_group_member_info") - before, calls, "{group_type} {count}");
         assert!(roster.members.keys().eq(&accounts(count)), "{group_type} {count}");
-        assert!(roster.is_complete() && roster.is_steady == (calls == 1));
+        assert!(roster.missing() == 0 && roster.is_snapshot == (calls == 1));
         let role = |account: &str| roster.members.get(account).and_then(|member| member.role.as_deref());
         if count > 0 {
             assert_eq!(role("account-00000"), Some("Owner"));
@@ -241,7 +244,7 @@ async fn roles_tell_members_from_others() {
     add(&chat, "g", crowd("Public", 700));
     let accounts = accounts(1001);
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
-    let roles = api.roles("g", &accounts, soon()).await.unwrap().value;
+    let roles = api.until(soon()).roles("g", &accounts).await.unwrap().value;
     assert_eq!(roles.len(), 1001);
     let count = |role: &str| roles.values().filter(|other| other.as_ref().unwrap() == role).count();
     assert_eq!((count("Owner"), count("Member"), count("NotMember")), (1, 699, 301));
@@ -255,11 +258,11 @@ async fn numbers_may_come_as_strings() {
     chat.behave(|behavior| behavior.numbers_as_text = true);
     add(&chat, "g", crowd("Public", 201));
     let api = api(&chat);
-    assert_eq!(api.groups(0, GROUPS_MAX, soon()).await.unwrap().value.total, Some(1));
-    let infos = api.group_infos(&["g"], None, soon()).await.unwrap().value;
+    assert_eq!(api.until(soon()).groups(0, GROUPS_MAX).await.unwrap().value.total, Some(1));
+    let infos = api.until(soon()).group_infos(&["g"], None).await.unwrap().value;
     assert_eq!(infos["g"].as_ref().unwrap().create_time, Some(CREATE_TIME));
-    assert_eq!(api.members("g", Paging::Offset, soon()).await.unwrap().value.member_num, Some(201));
-    assert_eq!(class_of(&api, "gone").await, Some(Class::Gone));
+    assert_eq!(api.until(soon()).members("g", Paging::Offset).await.unwrap().value.member_num, Some(201));
+    assert_eq!(class_of(&api, "gone").await, Some(Class::NotFound));
 }
 
 #[tokio::test]
@@ -280,7 +283,7 @@ async fn a_transient_failure_is_repeated() {
     ] {
         let before = chat.calls("get_group_info");
         chat.script("get_group_info", Script::first(vec![fault.clone(); 2]));
-        let infos = impatient(&chat).group_infos(&["g"], None, soon()).await.unwrap().value;
+        let infos = impatient(&chat).until(soon()).group_infos(&["g"], None).await.unwrap().value;
         assert!(infos["g"].is_ok(), "{fault:?}");
         assert_eq!(chat.calls("get_group_info") - before, 3, "{fault:?}");
     }
@@ -293,9 +296,8 @@ async fn a_lost_server_is_tried_until_the_deadline_and_found_again() {
     drop(listener);
     let start = Instant::now();
     let api = client(settings(&url));
-    let error = api.groups(0, 10, start + Duration::from_millis(1500)).await.unwrap_err();
-    assert_eq!(error.class(), Class::Again);
-    assert!(matches!(error.reason, Reason::Http(_)), "{error:?}");
+    let error = api.until(start + Duration::from_millis(1500)).groups(0, 10).await.unwrap_err();
+    assert_eq!(error.class(), Class::OutOfTime, "{error:?}");
     assert!(start.elapsed() < Duration::from_millis(1600));
     assert!((3..10).contains(&api.calls(Command::GroupList)), "{}", api.calls(Command::GroupList));
 }
@@ -306,10 +308,10 @@ async fn a_hanging_server_costs_no_more_than_the_deadline() {
     chat.script("get_group_member_info", Script::always(Fault::Hang));
     let start = Instant::now();
     let deadline = start + Duration::from_millis(500);
-    let error = api(&chat).members("g", Paging::Offset, deadline).await.unwrap_err();
-    assert!(matches!(error.reason, Reason::TimedOut), "{error:?}");
+    let error = api(&chat).until(deadline).members("g", Paging::Offset).await.unwrap_err();
+    assert!(matches!(error, ChatError::OutOfTime), "{error:?}");
     assert!((500..700).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
-    assert_eq!(api(&chat).groups(0, 10, start).await.unwrap_err().class(), Class::Again);
+    assert_eq!(api(&chat).until(start).groups(0, 10).await.unwrap_err().class(), Class::OutOfTime);
     assert_eq!(chat.calls("get_appid_group_list"), 0, "nothing is asked after the deadline");
 }
 
@@ -321,11 +323,11 @@ async fn too_frequent_calls_wait_and_succeed() {
     add(&chat, "g", Group::public("g", CREATE_TIME, &["a"]));
     chat.script("get_role_in_group", Script::first([Fault::Code(60011)]));
     let start = Instant::now();
-    assert_eq!(api.roles("g", &["a"], soon()).await.unwrap().value["a"].as_ref().unwrap(), "Owner");
+    assert_eq!(api.until(soon()).roles("g", &["a"]).await.unwrap().value["a"].as_ref().unwrap(), "Owner");
     assert_eq!(chat.calls("get_role_in_group"), 2);
     assert!(start.elapsed() >= Duration::from_millis(500));
     for _ in 0..2 {
-        api.groups(0, 10, soon()).await.unwrap();
+        api.until(soon()).groups(0, 10).await.unwrap();
     }
     assert!(chat.calls("get_appid_group_list") > 2, "the second was too early at first");
 }
@@ -342,11 +344,11 @@ async fn the_clients_own_limits_keep_it_below_those_of_chat() {
     let (api, start) = (client(settings), Instant::now());
     add(&chat, "g", Group::public("g", CREATE_TIME, &["a"]));
     for _ in 0..3 {
-        api.groups(0, 10, soon()).await.unwrap();
+        api.until(soon()).groups(0, 10).await.unwrap();
     }
-    assert!((2200..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!((4000..5000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     let start = Instant::now();
-    let ask = async || api.roles("g", &["a"], soon()).await.unwrap();
+    let ask = async || api.until(soon()).roles("g", &["a"]).await.unwrap();
     futures_util::future::join_all((0..31).map(|_| ask())).await;
     assert!((1500..2300).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     assert_eq!((api.calls(Command::GroupList), api.calls(Command::Role)), (3, 31), "none was refused");
@@ -366,7 +368,7 @@ async fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
 
     let (mut listed, mut next) = (Vec::new(), 0);
     loop {
-        let list = api.groups(next, GROUPS_MAX, soon()).await.unwrap().value;
+        let list = api.until(soon()).groups(next, GROUPS_MAX).await.unwrap().value;
         listed.extend(list.ids);
         next = list.next;
         if next == 0 {
@@ -375,17 +377,17 @@ async fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
     }
     assert_eq!(listed, ids);
     let before = api.calls(Command::GroupList);
-    api.groups(0, GROUPS_MAX, soon()).await.unwrap();
+    api.until(soon()).groups(0, GROUPS_MAX).await.unwrap();
     assert_eq!(api.calls(Command::GroupList) - before, 1, "what was learned is not learned again");
     for (id, paging) in [("group 000", Paging::Offset), ("group 001", Paging::Next)] {
-        let roster = api.members(id, paging, soon()).await.unwrap().value;
-        assert!(roster.is_complete() && roster.members.len() == 300);
+        let roster = api.until(soon()).members(id, paging).await.unwrap().value;
+        assert!(roster.missing() == 0 && roster.members.len() == 300);
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    assert_eq!(api.group_infos(&ids, None, soon()).await.unwrap().value.len(), 200);
+    assert_eq!(api.until(soon()).group_infos(&ids, None).await.unwrap().value.len(), 200);
     let everybody = accounts(300);
     let everybody: Vec<&str> = everybody.iter().map(String::as_str).collect();
-    assert_eq!(api.roles("group 000", &everybody, soon()).await.unwrap().value.len(), 300);
+    assert_eq!(api.until(soon()).roles("group 000", &everybody).await.unwrap().value.len(), 300);
 
     chat.behave(|behavior| behavior.answer_max_bytes = 10);
     assert_eq!(class_of(&api, "group 000").await, Some(Class::TooLarge));
@@ -394,6 +396,7 @@ async fn an_answer_that_is_too_large_is_asked_for_in_smaller_pages() {
 #[tokio::test]
 async fn wrong_settings_stop_at_once_and_say_what_to_check() {
     let chat = server().await;
+    let is_final = |class| matches!(class, Class::Misconfigured | Class::Unauthorized);
     let right = || settings(&chat.url);
     let wrong = [
         (right(), "ErrorCode 70009", "CHAT_SECRET_KEY"),
@@ -404,22 +407,22 @@ async fn wrong_settings_stop_at_once_and_say_what_to_check() {
     ];
     for (settings, code, check) in wrong {
         let api = client_with(if code.ends_with("70009") { "other" } else { KEY }, settings);
-        let error = api.groups(0, 10, soon()).await.unwrap_err();
+        let error = api.until(soon()).groups(0, 10).await.unwrap_err();
         let text = error_chain(&error);
-        assert_eq!(error.class(), Class::Settings, "{text}");
-        assert!(text.starts_with("Chat's REST API, get_appid_group_list: "), "{text}");
+        assert!(is_final(error.class()), "{text}");
+        assert!(text.starts_with("Chat's REST API"), "{text}");
         assert!(text.contains(code) && text.contains(check), "{text}");
         assert_eq!(api.calls(Command::GroupList), 1);
     }
-    for code in [10007, 60021, 70001, 70014] {
+    for code in [60021, 70001, 70014] {
         chat.script("get_role_in_group", Script::always(Fault::Code(code)));
-        let error = api(&chat).roles("g", &["a"], soon()).await.unwrap_err();
-        assert_eq!(error.class(), Class::Settings, "{code}");
+        let error = api(&chat).until(soon()).roles("g", &["a"]).await.unwrap_err();
+        assert!(is_final(error.class()), "{code}");
         assert!(error_chain(&error).contains("; check "));
     }
     let moved = Script::always(Fault::Answer(302, String::new()));
     chat.script("get_role_in_group", moved);
-    assert_eq!(api(&chat).roles("g", &["a"], soon()).await.unwrap_err().class(), Class::Settings);
+    assert_eq!(api(&chat).until(soon()).roles("g", &["a"]).await.unwrap_err().class(), Class::Misconfigured);
 }
 
 #[tokio::test]
@@ -427,16 +430,16 @@ async fn other_refusals_are_not_repeated() {
     let chat = server().await;
     let api = api(&chat);
     add(&chat, "room", Group { group_type: "AVChatRoom".to_owned(), ..crowd("Public", 2) });
-    let room = api.members("room", Paging::Offset, soon()).await.unwrap_err();
-    assert!(matches!(room.reason, Reason::Refused { code: 10007, .. }));
-    let gone = api.members("gone", Paging::Offset, soon()).await.unwrap_err();
-    assert_eq!(gone.class(), Class::Gone);
-    assert_eq!(api.roles("gone", &["a"], soon()).await.unwrap_err().class(), Class::Gone);
+    let room = api.until(soon()).members("room", Paging::Offset).await.unwrap_err();
+    assert!(matches!(room, ChatError::Refused { code: 10007, .. }));
+    let gone = api.until(soon()).members("gone", Paging::Offset).await.unwrap_err();
+    assert_eq!(gone.class(), Class::NotFound);
+    assert_eq!(api.until(soon()).roles("gone", &["a"]).await.unwrap_err().class(), Class::NotFound);
     let odd = json!({ "ErrorCode": 0, "UserIdList": "none" }).to_string();
     for fault in [Fault::Code(80001), Fault::Answer(200, odd), Fault::Empty] {
         chat.script("get_role_in_group", Script::always(fault));
-        let roles = api.roles("room", &["a"], soon()).await.unwrap().value;
-        assert_eq!(roles["a"].as_ref().unwrap_err().class(), Class::Other);
+        let roles = api.until(soon()).roles("room", &["a"]).await.unwrap().value;
+        assert_eq!(roles["a"].as_ref().unwrap_err().class(), Class::Permanent);
     }
     assert_eq!((api.calls(Command::MemberInfo), api.calls(Command::Role)), (2, 4));
 }
@@ -448,14 +451,14 @@ async fn a_group_that_the_answer_leaves_out_has_an_error_and_not_a_guess() {
     for fault in [Fault::Truncate, Fault::Empty] {
         add(&chat, "a", Group::public("a", CREATE_TIME, &[]));
         chat.script("get_group_info", Script::first([fault]));
-        let infos = api.group_infos(&["a", "b"], None, soon()).await.unwrap().value;
-        assert_eq!(infos["b"].as_ref().unwrap_err().class(), Class::Other, "and not gone");
+        let infos = api.until(soon()).group_infos(&["a", "b"], None).await.unwrap().value;
+        assert_eq!(infos["b"].as_ref().unwrap_err().class(), Class::Permanent, "and not gone");
         assert_eq!(infos.len(), 2);
     }
     // What nobody asked about is no answer.
     let other = json!({ "ErrorCode": 0, "GroupInfo": [{ "GroupId": "c" }, { "Name": "nameless" }] });
     chat.script("get_group_info", Script::first([Fault::Answer(200, other.to_string())]));
-    let infos = api.group_infos(&["a"], None, soon()).await.unwrap().value;
+    let infos = api.until(soon()).group_infos(&["a"], None).await.unwrap().value;
     assert!(infos.len() == 1 && infos["a"].is_err());
 }
 
@@ -470,7 +473,7 @@ async fn waiting_for_its_turn_costs_a_request_nothing() {
     // Each of them fails at first, and waits for its turn twice.
     chat.script("get_role_in_group", Script::first(vec![Fault::Code(10002); 15]));
     let start = Instant::now();
-    let ask = async || api.roles("g", &["a"], soon()).await.unwrap().value["a"].is_ok();
+    let ask = async || api.until(soon()).roles("g", &["a"]).await.unwrap().value["a"].is_ok();
     let answers = futures_util::future::join_all((0..15).map(|_| ask())).await;
     assert!(answers.into_iter().all(|is_answered| is_answered));
     assert!(start.elapsed() >= Duration::from_millis(2_900), "{:?}", start.elapsed());
@@ -484,7 +487,7 @@ async fn a_request_is_given_up_once_its_budget_is_used_up() {
         let mut settings = settings(&chat.url);
         settings.limits.request_budget = Duration::from_millis(700);
         let start = Instant::now();
-        let error = client(settings).roles("g", &["a"], soon()).await.unwrap_err();
+        let error = client(settings).until(soon()).roles("g", &["a"]).await.unwrap_err();
         assert!(error.is_transient() && error_chain(&error).contains(&code.to_string()), "{error:?}");
         assert!((600..1_500).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     }
@@ -496,17 +499,17 @@ async fn a_list_that_lacks_members_is_not_complete() {
     let api = api(&chat);
     let list = async |group: Group, paging| {
         add(&chat, "g", group);
-        api.members("g", paging, soon()).await.unwrap().value
+        api.until(soon()).members("g", paging).await.unwrap().value
     };
     for paging in [Paging::Offset, Paging::Next] {
         let group_type = if paging == Paging::Next { "Community" } else { "Public" };
         chat.script("get_group_member_info", Script::always(Fault::Empty));
         let roster = list(crowd(group_type, 3), paging).await;
-        assert!(roster.members.is_empty() && !roster.is_complete());
+        assert!(roster.members.is_empty() && roster.missing() > 0);
         chat.script("get_group_member_info", Script::first([Fault::Truncate]));
         let roster = list(crowd(group_type, 3), paging).await;
         assert_eq!(
-            (roster.members.len() == 3, roster.is_complete()),
+            (roster.members.len() == 3, roster.missing() == 0),
             match paging {
                 // What a page lacks is asked for with the next.
                 Paging::Offset => (true, true),
@@ -529,11 +532,11 @@ async fn pages_that_shift_may_miss_a_member_unnoticed() {
             group.members.insert("zoe".to_owned(), Member::joined(CREATE_TIME));
         }
     });
-    let roster = api(&chat).members("g", Paging::Offset, soon()).await.unwrap().value;
+    let roster = api(&chat).until(soon()).members("g", Paging::Offset).await.unwrap().value;
     assert!(!roster.members.contains_key("account-00200") && roster.members.contains_key("zoe"));
     // The one who left makes up for the one who was missed: that is why a removal takes a second question, and a creation
     // a second list.
-    assert!(!roster.is_steady);
+    assert!(!roster.is_snapshot);
     assert_eq!((roster.members.len(), roster.member_num), (401, Some(401)));
 }
 
@@ -549,8 +552,8 @@ async fn a_group_that_vanishes_between_two_pages_is_gone() {
                 model.groups.remove("g");
             }
         });
-        let error = api(&chat).members("g", paging, soon()).await.unwrap_err();
-        assert_eq!(error.class(), Class::Gone);
+        let error = api(&chat).until(soon()).members("g", paging).await.unwrap_err();
+        assert_eq!(error.class(), Class::NotFound);
     }
 }
 
@@ -559,12 +562,12 @@ async fn a_mark_that_does_not_move_is_an_error() {
     let chat = server().await;
     let members = json!({ "ErrorCode": 0, "MemberList": [], "Next": "same" }).to_string();
     chat.script("get_group_member_info", Script::always(Fault::Answer(200, members)));
-    let error = api(&chat).members("g", Paging::Next, soon()).await.unwrap_err();
+    let error = api(&chat).until(soon()).members("g", Paging::Next).await.unwrap_err();
     assert!(error_chain(&error).contains("Next: expected"), "{error:?}");
     let list = json!({ "ErrorCode": 0, "GroupIdList": [], "Next": 7 }).to_string();
     chat.script("get_appid_group_list", Script::always(Fault::Answer(200, list)));
-    assert_eq!(api(&chat).groups(6, 10, soon()).await.unwrap().value.next, 7);
-    assert!(api(&chat).groups(7, 10, soon()).await.is_err());
+    assert_eq!(api(&chat).until(soon()).groups(6, 10).await.unwrap().value.next, 7);
+    assert!(api(&chat).until(soon()).groups(7, 10).await.is_err());
 }
 
 #[tokio::test]
@@ -578,7 +581,7 @@ async fn the_moment_of_a_question_is_never_after_it_whosever_clock_is_wrong() {
         let late = Fault::Late(Duration::from_millis(if skew < 0 { 1500 } else { 0 }));
         chat.script("get_role_in_group", Script::first([late]));
         let before = SystemTime::now();
-        let asked_at = api.roles("g", &["a"], soon()).await.unwrap().asked_at;
+        let asked_at = api.until(soon()).roles("g", &["a"]).await.unwrap().asked_at;
         // By the clock that is downstream.
         let expected = if skew < 0 { before - Duration::from_secs(3600) } else { before };
         let early = expected.duration_since(asked_at).unwrap_or_default();
@@ -596,7 +599,7 @@ async fn the_moment_of_several_questions_is_that_of_the_first() {
         Script::first([Fault::None, Fault::Slow(Duration::from_millis(1500))]),
     );
     let before = SystemTime::now();
-    let roster = api(&chat).members("g", Paging::Offset, soon()).await.unwrap();
+    let roster = api(&chat).until(soon()).members("g", Paging::Offset).await.unwrap();
     assert!(before.elapsed().unwrap() >= Duration::from_millis(1500));
     assert!(roster.asked_at <= before + Duration::from_millis(500));
     assert!(roster.asked_at > UNIX_EPOCH + Duration::from_secs(CREATE_TIME));
@@ -608,7 +611,7 @@ async fn a_question_that_was_repeated_was_asked_when_it_was_answered() {
     add(&chat, "g", crowd("Public", 3));
     let before = SystemTime::now();
     chat.script("get_role_in_group", Script::first(vec![Fault::Code(10002); 4]));
-    let asked_at = api(&chat).roles("g", &["a"], soon()).await.unwrap().asked_at;
+    let asked_at = api(&chat).until(soon()).roles("g", &["a"]).await.unwrap().asked_at;
     // Four waits of at least 100, 200, 400 and 800 ms, less the second that a Date header rounds off.
     assert!(asked_at >= before + Duration::from_millis(400), "{:?}", asked_at.duration_since(before));
 }
@@ -622,7 +625,7 @@ async fn no_error_shows_the_user_sig_or_the_key() {
     for fault in answers.into_iter().chain([Fault::Hang, Fault::Code(70003), Fault::Code(1)]) {
         chat.script("get_appid_group_list", Script::always(fault.clone()));
         let api = impatient(&chat);
-        let error = api.groups(0, 10, Instant::now() + Duration::from_millis(400)).await.unwrap_err();
+        let error = api.until(Instant::now() + Duration::from_millis(400)).groups(0, 10).await.unwrap_err();
         let text = format!("{error} {error:?} {}", error_chain(&error));
         // Each UserSig is zlib in base64: it begins with what the header of zlib encodes to.
         for secret in ["usersig=", "eJ", "eNo", "eAE", KEY, "random="] {

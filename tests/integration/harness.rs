@@ -39,7 +39,19 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) async fn start() -> Self {
         let database = dynoxide::Database::memory().unwrap();
-        database::create_table(&database).unwrap();
+        database::create_table(&database, database::Stream::Off).unwrap();
+        Self::serve(database).await
+    }
+
+    /// The same with a stream and a history, and the database itself.
+    pub(crate) async fn start_with_stream() -> (Self, dynoxide::Database) {
+        let database = dynoxide::Database::memory().unwrap();
+        database::create_table(&database, database::Stream::On).unwrap();
+        database::create_history(&database).unwrap();
+        (Self::serve(database.clone()).await, database)
+    }
+
+    async fn serve(database: dynoxide::Database) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(dynoxide::server::serve_on(listener, database));
@@ -100,7 +112,7 @@ impl Table {
         items.iter().map(plain).map(|item| (key(&item), item)).collect()
     }
 
-    fn env_with(&self, settings: &[(&str, &str)]) -> HashMap<String, String> {
+    pub(crate) fn env_with(&self, settings: &[(&str, &str)]) -> HashMap<String, String> {
         let mut env = self.env();
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         env

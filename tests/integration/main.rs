@@ -21,9 +21,11 @@ mod local;
 mod model;
 mod processes;
 mod promises;
+mod publish;
 mod readers;
 mod reconcile;
 
 use chat_groups_testkit::{
-    chat as chat_api, function, lost, proxy, queue, receiver, samples, secrets, table as database,
+    bus, chat as chat_api, feeder, function, lost, proxy, queue, receiver, samples, secrets,
+    table as database,
 };

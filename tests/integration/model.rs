@@ -211,6 +211,18 @@ fn some<'a>(accounts: &'a [String; 4], rng: &mut Rng) -> Vec<&'a str> {
     (0..rng.usize(..4)).map(|_| one(accounts, rng)).collect()
 }
 
+/// A random history: the ids of its groups, and the callbacks in the order of their delivery.
+pub(crate) fn any_history(number: u64, rng: &mut Rng) -> (Vec<String>, Vec<Value>) {
+    let history = History::random(number, rng);
+    let bodies = history.deliveries(rng).into_iter().cloned().collect();
+    (history.groups.map(|group| group.id).into(), bodies)
+}
+
+/// The readers' view of a group, by the model.
+pub(crate) fn seen_by_model(bodies: &[Value], group_id: &str) -> Value {
+    view(bodies.iter().filter(|body| body["GroupId"] == group_id))
+}
+
 /// A message that `webhook` would have queued.
 fn message(body: &Value) -> String {
     let query = query(body["CallbackCommand"].as_str().unwrap());

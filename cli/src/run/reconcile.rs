@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use chat_groups::config::{Environment, ReconcileSettings};
 use chat_groups::event::GroupKey;
-use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, TimeLimit};
+use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, end_within};
 use chat_groups::store::Reader;
 use chat_groups::time::rfc3339;
 use chat_groups_testkit::chat::{Application, Chat, Group};
@@ -46,9 +46,9 @@ pub async fn play(env: Environment<'_>, reader: &Reader) -> Result<(), Box<dyn E
     let request = ReconcileRequest { group_ids: Some(vec![GROUP.to_owned()]), ..ReconcileRequest::default() };
     let print =
         |note: &Note<'_>| note.to_line(SystemTime::now()).into_iter().for_each(|line| println!("{line}"));
-    let reconciled = reconcile.run(&request, TimeLimit::within(Duration::from_secs(60)), &print).await;
-    println!("{}", reconciled.to_line(SystemTime::now()));
-    if let Some(error) = reconciled.error {
+    let run = reconcile.run(&request, end_within(Duration::from_secs(60)), &print).await;
+    println!("{}", run.to_line(SystemTime::now()));
+    if let Some(error) = run.error {
         return Err(error.into());
     }
     let key = GroupKey { sdk_app_id, group_id: GROUP.to_owned() };

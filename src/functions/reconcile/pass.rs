@@ -1,214 +1,295 @@
-//! A pass over all groups, in three parts, as much of it as one call can do.
+//! A pass over all groups, in three phases, as much of it as one call can do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::place::{Place, Stage};
-use super::{Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report, TimeLimit};
-use crate::chat::{Class, GROUPS_MAX};
-use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
+use super::checkpoint::{Checkpoint, CutOff, ListCursor, Phase, is_plausible};
+use super::compare::Compared;
+use super::diff::as_of;
+use super::{Correction, Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report};
+use crate::chat::{BoundedChat, Class, GROUPS_MAX};
+use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey, fact};
 use crate::log::error_chain;
-use crate::store::{Listed, Position, StoreError, chunks, position};
+use crate::store::{Lease, Listed, ScanKey, Store, StoreError, chunks, scan_key};
 
-/// How many groups are one piece of work: as many as one read of the table, or two questions to Chat, can hold.
-pub(super) const CHUNK: usize = 100;
+/// How many groups are compared between two checkpoints: six questions to Chat.
+pub(super) const PIECE: usize = 300;
 
-/// How many pieces are under way at once, and how many groups of each.
-const PARALLEL_CHUNKS: usize = 3;
+/// How many groups of a piece are compared at once.
 pub(super) const PARALLEL_GROUPS: usize = 16;
 
-/// How many members are in memory at once, at some 2.5 KB each, save for a group that has more.
+/// How many members are in memory at once, save for a group that has more.
 const MEMBERS_MAX: u32 = 20_000;
-
-/// How many members a destroyed group may have left downstream, for a guess.
-pub(super) const LEFTOVERS: u64 = 2_500;
 
 /// How long the table may take for one event, and how much longer for each of its members: a partition takes a thousand
 /// writes a second at best.
 const TABLE_BUDGET: Duration = Duration::from_secs(40);
 const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 
-/// How many groups that were skipped have a line in the log of one call.
-const SKIPPED_MAX_LINES: u64 = 50;
+/// How long a write may go on at least, though the call's time is over.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
 
-/// What one call does.
+/// The fixed part of one call.
 pub(super) struct Pass<'a> {
-    pub(super) reconcile: &'a Reconcile,
-    pub(super) request: &'a ReconcileRequest,
-    pub(super) time: TimeLimit,
+    pub reconcile: &'a Reconcile,
+    pub request: &'a ReconcileRequest,
+    pub chat: BoundedChat<'a>,
+    /// When the call's time is over: whatever is under way then is cut off.
+    pub end: Instant,
     observer: Observer<'a>,
     members: Semaphore,
-    state: Mutex<State>,
 }
 
-/// How far it has come.
-#[derive(Default)]
+/// The part of one call that changes.
+#[derive(Debug, Default)]
 pub(super) struct State {
-    pub place: Place,
-    report: Report,
+    pub checkpoint: Checkpoint,
+    pub report: Report,
+    /// Whether no pass has come to its end before.
+    pub is_first_pass: bool,
     /// The custom fields that the table has shown: Chat tells only of those that it is asked for.
-    pub custom_fields: BTreeSet<String>,
+    custom_fields: BTreeSet<String>,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn new(
         reconcile: &'a Reconcile,
         request: &'a ReconcileRequest,
-        time: TimeLimit,
+        end: Instant,
         observer: Observer<'a>,
     ) -> Self {
-        let report = Report { dry_run: request.dry_run, ..Report::default() };
-        let state = Mutex::new(State { report, ..State::default() });
-        Self { reconcile, request, time, observer, members: Semaphore::new(MEMBERS_MAX as usize), state }
-    }
-
-    /// Takes up the place that another call has left.
-    pub(super) fn resume(&self, place: Option<&str>) {
-        self.with(|state| state.place = Place::resume(place, self.request));
-    }
-
-    pub(super) fn report(&self) -> Report {
-        self.with(|state| state.report.clone())
-    }
-
-    pub(super) fn place(&self) -> Place {
-        self.with(|state| state.place.clone())
-    }
-
-    /// Where the next call goes on.
-    pub(super) fn place_after(&self, result: &Result<(), ReconcileError>) -> Place {
-        let place = self.place();
-        match result {
-            Ok(()) => Place { pass: place.pass + 1, ..Place::default() },
-            Err(ReconcileError::TooManyGone { .. }) => Place { is_refused: true, ..place },
-            Err(_) => place,
-        }
+        let members = Semaphore::new(MEMBERS_MAX as usize);
+        Self { reconcile, request, chat: reconcile.chat.until(end), end, observer, members }
     }
 
     /// Compares these groups alone, with their members.
-    pub(super) async fn named(&self, group_ids: &[String]) -> Result<(), ReconcileError> {
-        self.with(|state| state.place.all_members = true);
-        for group_ids in group_ids.chunks(CHUNK) {
-            self.begin()?;
+    pub(super) async fn run_named(
+        &self,
+        state: &mut State,
+        group_ids: &[String],
+    ) -> Result<(), ReconcileError> {
+        state.checkpoint.all_members = true;
+        for group_ids in group_ids.chunks(PIECE) {
             let groups = self.look_up(group_ids.iter().map(String::as_str)).await?;
             let (there, absent): (Vec<_>, Vec<_>) = groups.into_iter().partition(Listed::is_there);
-            self.with(|state| state.place.groups += there.len() as u64);
-            self.check(there).await?;
-            self.check(absent).await?;
+            state.checkpoint.groups += there.len() as u64;
+            self.compare_piece(state, there).await?;
+            self.compare_piece(state, absent).await?;
         }
-        self.confirm().await
+        self.confirm_gone(state).await?;
+        state.checkpoint.check_skipped()
     }
 
     /// Goes on until the pass has come to its end.
-    pub(super) async fn walk(&self) -> Result<(), ReconcileError> {
-        let mut is_first = true;
+    pub(super) async fn run(&self, state: &mut State, lease: &Lease) -> Result<(), ReconcileError> {
         loop {
-            self.begin()?;
-            let place = self.place();
-            match place.stage {
-                _ if place.is_full() && self.request.allow_destroy => self.confirm().await?,
-                Stage::Table(start) => self.walk_table(start).await?,
-                Stage::List { next, done } => self.walk_list(next, done, is_first).await?,
-                Stage::Gone => return self.confirm().await,
+            self.check_time()?;
+            match state.checkpoint.phase.clone() {
+                _ if state.checkpoint.is_full() && self.request.allow_destroy => {
+                    self.confirm_gone(state).await?;
+                }
+                Phase::Table(start) => self.compare_table(state, lease, start).await?,
+                Phase::List(cursor) => self.add_listed(state, lease, cursor).await?,
+                Phase::Gone => {
+                    self.confirm_gone(state).await?;
+                    return state.checkpoint.check_skipped();
+                }
             }
-            is_first = false;
         }
     }
 
-    /// Compares a page of the table, or so many that a question to Chat is full.
-    async fn walk_table(&self, start: Option<Position>) -> Result<(), ReconcileError> {
-        let Reconcile { store, sdk_app_id, .. } = self.reconcile;
-        let mut page = store.scan(*sdk_app_id, start.as_ref(), self.deadline(0)).await?;
-        // A page has few groups where each has many members.
-        while page.groups.len() < CHUNK && page.next.is_some() {
-            self.begin()?;
+    /// Compares the groups of one page of the table or, where a page has few groups, of several.
+    async fn compare_table(
+        &self,
+        state: &mut State,
+        lease: &Lease,
+        start: Option<ScanKey>,
+    ) -> Result<(), ReconcileError> {
+        let sdk_app_id = self.reconcile.sdk_app_id;
+        let mut page = self.store().scan(sdk_app_id, start.as_ref(), self.table_deadline(0)).await?;
+        while page.groups.len() < PIECE && page.next.is_some() {
+            self.check_time()?;
             if page.groups.is_empty() {
-                self.with(|state| state.place.stage = Stage::Table(page.next.clone()));
+                state.checkpoint.phase = Phase::Table(page.next.clone());
             }
-            let more = store.scan(*sdk_app_id, page.next.as_ref(), self.deadline(0)).await?;
+            let more = self.store().scan(sdk_app_id, page.next.as_ref(), self.table_deadline(0)).await?;
             page.groups.extend(more.groups);
             page.next = more.next;
         }
-        let work: Vec<_> = chunks(page.groups, CHUNK).map(|groups| self.check_chunk(groups)).collect();
-        self.drain(stream::iter(work).buffered(PARALLEL_CHUNKS), |(last, there)| {
-            self.with(|state| {
-                state.place.stage = Stage::Table(last.as_ref().map(position));
-                state.place.groups += there;
-            });
-        })
-        .await?;
-        let stage = page.next.map_or(Stage::List { next: 0, done: 0 }, |next| Stage::Table(Some(next)));
-        self.with(|state| state.place.stage = stage);
+        for groups in chunks(page.groups, PIECE) {
+            let last = groups.last().map(|group| scan_key(&group.key));
+            self.sweep(groups.iter().filter(|group| group.is_sweep_due)).await?;
+            let there: Vec<_> = groups.into_iter().filter(Listed::is_there).collect();
+            let count = there.len() as u64;
+            self.compare_piece(state, there).await?;
+            state.checkpoint.groups += count;
+            state.checkpoint.phase = Phase::Table(last);
+            self.save(state, lease).await?;
+        }
+        state.checkpoint.phase =
+            page.next.map_or(Phase::List(ListCursor::default()), |next| Phase::Table(Some(next)));
         Ok(())
     }
 
-    /// Compares groups of the table; the last of them, and how many are there.
-    async fn check_chunk(&self, groups: Vec<Listed>) -> Result<(Option<GroupKey>, u64), ReconcileError> {
-        self.begin()?;
-        let last = groups.last().map(|group| group.key.clone());
-        let (there, destroyed): (Vec<_>, Vec<_>) = groups.into_iter().partition(Listed::is_there);
-        let count = there.len() as u64;
-        self.sweep(destroyed).await?;
-        self.check(there).await?;
-        Ok((last, count))
-    }
-
-    /// Removes what destroyed groups have left downstream: their own marks go by TTL, the items of their members don't.
-    async fn sweep(&self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        let sweep = async |group: Listed| {
-            let _room = self.room(LEFTOVERS).await;
-            self.begin()?;
-            let nothing = Event { key: group.key, group: Facts::default(), members: BTreeMap::new() };
-            self.reconcile.store.sweep(&nothing, self.deadline(LEFTOVERS)).await?;
-            Ok(())
+    /// Sweeps groups of which a life has ended. The store remembers that it was done.
+    async fn sweep(&self, groups: impl Iterator<Item = &Listed>) -> Result<(), ReconcileError> {
+        let sweep = |group: &Listed| {
+            let key = group.key.clone();
+            async {
+                let group = Event { key, group: Facts::default(), members: BTreeMap::new() };
+                self.store().sweep(&group, self.table_deadline(0)).await
+            }
         };
-        let groups = groups.into_iter().filter(|_| !self.request.dry_run);
-        let work: Vec<_> = groups.map(sweep).collect();
-        self.drain(stream::iter(work).buffer_unordered(PARALLEL_GROUPS), |()| {}).await
+        let work: Vec<_> = groups.filter(|_| !self.request.dry_run).map(sweep).collect();
+        // A sweep that could not finish is no failure: the next pass goes on.
+        stream::iter(work).buffer_unordered(PARALLEL_GROUPS).try_collect::<Vec<_>>().await?;
+        self.check_time()
     }
 
     /// Adds those groups of a page of Chat's list that the table lacks.
-    async fn walk_list(&self, next: u64, done: usize, is_first: bool) -> Result<(), ReconcileError> {
-        let list = match self.reconcile.chat.groups(next, GROUPS_MAX, self.time.end).await {
+    async fn add_listed(
+        &self,
+        state: &mut State,
+        lease: &Lease,
+        mut cursor: ListCursor,
+    ) -> Result<(), ReconcileError> {
+        let list = match self.chat.groups(cursor.next, GROUPS_MAX).await {
             // Perhaps Chat does not know the page of an earlier call any more.
-            Err(error) if error.class() == Class::Other && is_first && next != 0 => {
-                self.with(|state| state.place.stage = Stage::List { next: 0, done: 0 });
-                return Ok(());
+            Err(error) if error.class() == Class::Permanent && cursor.next != 0 => {
+                return self.list_again(state, cursor, error.into());
             }
             list => list?.value,
         };
-        let rest = list.ids.get(done..).unwrap_or_default();
-        let work: Vec<_> = rest.chunks(CHUNK).map(|chunk| self.add_chunk(chunk)).collect();
-        self.drain(stream::iter(work).buffered(PARALLEL_CHUNKS), |count| {
-            self.with(|state| {
-                state.report.groups_listed += count as u64;
-                if let Stage::List { done, .. } = &mut state.place.stage {
-                    *done += count;
-                }
-            });
-        })
-        .await?;
-        let stage = if list.next == 0 { Stage::Gone } else { Stage::List { next: list.next, done: 0 } };
-        self.with(|state| state.place.stage = stage);
+        for group_ids in list.ids.get(cursor.done..).unwrap_or_default().chunks(PIECE) {
+            self.check_time()?;
+            // Chat may list a group twice.
+            let ids = group_ids.iter().map(String::as_str).filter(|id| id.len() <= GROUP_ID_MAX_BYTES);
+            let groups = self.look_up(ids.collect::<BTreeSet<_>>()).await?;
+            let absent = groups.into_iter().filter(|group| !group.is_there());
+            self.compare_piece(state, absent.collect()).await?;
+            let count = group_ids.len() as u64;
+            state.report.groups_listed += count;
+            cursor =
+                ListCursor { done: cursor.done + group_ids.len(), listed: cursor.listed + count, ..cursor };
+            state.checkpoint.phase = Phase::List(cursor);
+            self.save(state, lease).await?;
+        }
+        if list.next != 0 {
+            state.checkpoint.phase = Phase::List(ListCursor { next: list.next, done: 0, ..cursor });
+            return Ok(());
+        }
+        let (listed, total) = (cursor.listed, list.total.unwrap_or_default());
+        let missing = total.saturating_sub(listed);
+        // Groups that are created meanwhile may be missing.
+        if missing > total / 1000 && !(cursor.is_again && is_plausible(missing, total)) {
+            return self.list_again(state, cursor, ReconcileError::ShortList { listed, total });
+        }
+        state.checkpoint.phase = Phase::Gone;
         Ok(())
     }
 
-    /// Adds groups that are not there; how many entries of the list that were. Chat may list a group twice.
-    async fn add_chunk(&self, group_ids: &[String]) -> Result<usize, ReconcileError> {
-        self.begin()?;
-        let ids = group_ids.iter().map(String::as_str).filter(|id| id.len() <= GROUP_ID_MAX_BYTES);
-        let groups = self.look_up(ids.collect::<BTreeSet<_>>()).await?;
-        self.check(groups.into_iter().filter(|group| !group.is_there()).collect()).await?;
-        Ok(group_ids.len())
+    /// Begins Chat's list again, once in a pass; the second time, the pass fails.
+    fn list_again(
+        &self,
+        state: &mut State,
+        cursor: ListCursor,
+        error: ReconcileError,
+    ) -> Result<(), ReconcileError> {
+        let first = ListCursor { is_again: !cursor.is_again, ..ListCursor::default() };
+        state.checkpoint.phase = Phase::List(first);
+        if cursor.is_again { Err(error) } else { Ok(()) }
     }
 
-    /// What the table says of these groups, one by one.
+    /// Compares groups with Chat's answers: counts, tells and remembers each result.
+    async fn compare_piece(&self, state: &mut State, mut groups: Vec<Listed>) -> Result<(), ReconcileError> {
+        let cut_off = |state: &State, id: &str| state.checkpoint.cut_off.get(id).copied();
+        groups.retain(|group| cut_off(state, &group.key.group_id) != Some(CutOff::Skipped));
+        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
+        let infos = self.chat.group_infos(&ids, state.custom_fields(&groups)).await?;
+        let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
+        let mut work: Vec<_> = groups
+            .into_iter()
+            .filter_map(|group| Some((infos.remove(&group.key.group_id)?, group)))
+            .collect();
+        // A large group holds up no smaller one.
+        work.sort_by_key(|(info, _)| info.as_ref().ok().and_then(|info| info.member_num));
+        let work = work.into_iter().map(|(info, group)| {
+            let (id, is_there) = (group.key.group_id.clone(), group.is_there());
+            let is_due = state.checkpoint.is_due(&id);
+            async move { (id, is_there, self.compare(group, info, as_of, is_due).await) }
+        });
+        let work: Vec<_> = work.collect();
+        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
+        let mut is_done = true;
+        while let Some((group_id, is_there, compared)) = work.next().await {
+            match compared {
+                Ok(compared) => self.note(state, group_id, is_there, compared),
+                // It was not begun.
+                Err(ReconcileError::OutOfTime) => is_done = false,
+                Err(error) if error.is_out_of_time(self.end) => match cut_off(state, &group_id) {
+                    None => {
+                        state.checkpoint.cut_off.insert(group_id, CutOff::Once);
+                        is_done = false;
+                    }
+                    Some(_) => {
+                        self.note_skipped(state, &group_id, &error);
+                        state.checkpoint.cut_off.insert(group_id, CutOff::Skipped);
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        if !is_done {
+            return Err(ReconcileError::OutOfTime);
+        }
+        state.checkpoint.cut_off.clear();
+        Ok(())
+    }
+
+    /// Counts, tells and remembers the result for a group.
+    fn note(&self, state: &mut State, group_id: String, is_there: bool, compared: Compared) {
+        match compared {
+            Compared::Same => {}
+            Compared::Corrected(correction) => self.note_corrected(state, &correction),
+            Compared::Gone(as_of) if is_there => {
+                state.checkpoint.note_gone(group_id, as_of, self.request.allow_destroy);
+            }
+            Compared::Gone(_) => {}
+            Compared::Skipped(correction, error) => {
+                if let Some(correction) = correction {
+                    self.note_corrected(state, &correction);
+                }
+                return self.note_skipped(state, &group_id, &error);
+            }
+        }
+        state.report.groups_checked += 1;
+        state.checkpoint.checked += 1;
+        (self.observer)(&Note::Progress(&state.report));
+    }
+
+    pub(super) fn note_corrected(&self, state: &mut State, correction: &Correction) {
+        state.report.count(correction);
+        (self.observer)(&Note::Corrected(correction));
+    }
+
+    pub(super) fn note_skipped(&self, state: &mut State, group_id: &str, error: &dyn Error) {
+        state.report.skipped += 1;
+        state.checkpoint.skipped += 1;
+        (self.observer)(&Note::Skipped { group_id, error: &error_chain(error) });
+    }
+
+    /// Stores the checkpoint, if the lease is still ours.
+    async fn save(&self, state: &State, lease: &Lease) -> Result<(), ReconcileError> {
+        let is_ours = self.store().save(lease, &state.checkpoint.to_text()).await?;
+        if is_ours { Ok(()) } else { Err(ReconcileError::Busy) }
+    }
+
+    /// The items of these groups.
     pub(super) async fn look_up(
         &self,
         group_ids: impl IntoIterator<Item = &str>,
@@ -216,82 +297,45 @@ impl<'a> Pass<'a> {
         let sdk_app_id = self.reconcile.sdk_app_id;
         let key = |group_id: &str| GroupKey { sdk_app_id, group_id: group_id.to_owned() };
         let keys = group_ids.into_iter().map(key).collect();
-        self.reconcile.store.listed(keys, self.deadline(0)).await
+        self.store().listed(keys, self.table_deadline(0)).await
     }
 
-    /// Does work side by side, and takes its results up to the first that the end of the time has cut off. What is under
-    /// way by then comes to its own end.
-    pub(super) async fn drain<T>(
-        &self,
-        mut work: impl Stream<Item = Result<T, ReconcileError>> + Unpin,
-        mut take: impl FnMut(T),
-    ) -> Result<(), ReconcileError> {
-        let mut result = Ok(());
-        while let Some(done) = work.next().await {
-            match done {
-                Ok(done) if result.is_ok() => take(done),
-                Ok(_) => {}
-                Err(error) if self.is_cut_off(&error) => result = result.and(Err(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        result
-    }
-
-    /// Counts and tells of a group that could not be compared.
-    pub(super) fn skip(&self, group_id: &str, error: &dyn Error) {
-        let skipped = self.with(|state| {
-            state.report.skipped += 1;
-            state.report.skipped
-        });
-        if skipped <= SKIPPED_MAX_LINES {
-            (self.observer)(&Note::Skipped { group_id, error: &error_chain(error) });
-        }
-    }
-
-    /// Counts and tells of a group that is corrected.
-    pub(super) fn correct(&self, correction: &super::Correction) {
-        self.with(|state| state.report.count(correction));
-        (self.observer)(&Note::Corrected(correction));
-    }
-
-    /// Counts a group that was compared.
-    pub(super) fn checked(&self) {
-        let report = self.with(|state| {
-            state.report.groups_checked += 1;
-            state.report.clone()
-        });
-        (self.observer)(&Note::Progress(&report));
+    pub(super) fn store(&self) -> &Store {
+        &self.reconcile.store
     }
 
     /// Waits until there is memory for so many members more.
-    pub(super) async fn room(&self, members: u64) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn reserve_members(&self, members: u64) -> Option<SemaphorePermit<'_>> {
         let members = u32::try_from(members).unwrap_or(u32::MAX).clamp(1, MEMBERS_MAX);
         self.members.acquire_many(members).await.ok()
     }
 
     /// When the table must have read or written so many members.
-    pub(super) fn deadline(&self, members: u64) -> Instant {
+    pub(super) fn table_deadline(&self, members: usize) -> Instant {
         let members = u32::try_from(members).unwrap_or(u32::MAX);
         let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
-        (Instant::now() + budget).min(self.time.end)
+        (Instant::now() + budget).min(self.end)
     }
 
-    /// Nothing is begun once the time is over.
-    pub(super) fn begin(&self) -> Result<(), ReconcileError> {
-        if self.is_over() { Err(ReconcileError::OutOfTime) } else { Ok(()) }
+    /// The same for an event that is written: a write that has begun may end, so that it is told of.
+    pub(super) fn write_deadline(&self, members: usize) -> Instant {
+        self.table_deadline(members).max(self.end.min(Instant::now()) + WRITE_GRACE)
     }
 
-    /// Whether an error only tells that the time is over.
-    pub(super) fn is_cut_off(&self, error: &ReconcileError) -> bool {
-        self.is_over() && error.is_transient() || matches!(error, ReconcileError::OutOfTime)
+    /// Fails once the call's time is over: nothing is begun after that.
+    pub(super) fn check_time(&self) -> Result<(), ReconcileError> {
+        if Instant::now() >= self.end { Err(ReconcileError::OutOfTime) } else { Ok(()) }
     }
+}
 
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.time.stop_at
-    }
-
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+impl State {
+    /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
+    /// none has shown any.
+    fn custom_fields(&mut self, groups: &[Listed]) -> Option<&BTreeSet<String>> {
+        let names = groups.iter().flat_map(|group| group.facts.values.keys());
+        let names = names.filter_map(|name| name.strip_prefix(fact::USER_DEFINED)).map(str::to_owned);
+        self.custom_fields.extend(names);
+        let is_needed = !self.custom_fields.is_empty() && groups.iter().any(Listed::is_there);
+        is_needed.then_some(&self.custom_fields)
     }
 }

@@ -1,4 +1,4 @@
-//! What a pass has found, as the answer and in the log.
+//! The results of a call: its answer, and its log lines.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,13 @@ use crate::event::{Event, FactName};
 use crate::log::error_chain;
 use crate::time::rfc3339;
 
-/// The answer: what one call has done. A dry run counts what it would have done.
+/// The answer to one call. A dry run counts the corrections that it would have made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "each is what its name says")]
 pub struct Report {
     pub dry_run: bool,
-    /// Whether the pass has come to its end; if not, the next call goes on.
+    /// Whether nothing is left to do: the pass has come to its end, or the next one is not due. If not, the next call goes
+    /// on.
     pub finished: bool,
     /// Groups that Chat's list has named.
     pub groups_listed: u64,
@@ -30,12 +31,11 @@ pub struct Report {
     pub members_removed: u64,
     /// Members whose role or name card was corrected.
     pub members_changed: u64,
-    /// Groups that could not be compared this time.
+    /// Groups that could not be compared.
     pub skipped: u64,
 }
 
 impl Report {
-    /// Counts a correction.
     pub(super) fn count(&mut self, correction: &Correction) {
         match correction.change {
             Change::Added => self.groups_added += 1,
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-/// What is corrected about a group.
+/// The kind of a correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -65,25 +65,25 @@ pub enum Change {
 pub struct Correction {
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// GroupId.
+    /// The group's id.
     pub group_id: String,
-    /// What happened to the group.
+    /// The kind of the correction.
     pub change: Change,
     /// The names of the fields that differed.
     pub fields: Vec<FactName>,
     /// The accounts that the table lacked; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_added: Vec<String>,
-    /// The accounts that are no members any more.
+    /// The accounts that are no members any more; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_removed: Vec<String>,
-    /// The accounts whose role or name card differed.
+    /// The accounts whose role or name card differed; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_changed: Vec<String>,
 }
 
 impl Correction {
-    /// Reads what is news out of the event that was written.
+    /// Reads the correction out of the event that was written.
     pub(super) fn new(event: Event, dry_run: bool) -> Self {
         let change = match (&event.group.ended, &event.group.began) {
             (Some(_), _) => Change::Destroyed,
@@ -115,16 +115,16 @@ fn count<S: Serializer>(accounts: &[String], serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u64(accounts.len() as u64)
 }
 
-/// What a pass tells while it goes on.
+/// News of a pass that is under way.
 #[derive(Debug)]
 pub enum Note<'a> {
     /// A group is corrected.
     Corrected(&'a Correction),
     /// A group could not be compared.
     Skipped {
-        /// GroupId.
+        /// The group's id.
         group_id: &'a str,
-        /// Why.
+        /// The reason.
         error: &'a str,
     },
     /// Some more groups were compared.
@@ -135,53 +135,79 @@ impl Note<'_> {
     /// The log line, if there is one.
     pub fn to_line(&self, now: SystemTime) -> Option<String> {
         match self {
-            Note::Corrected(correction) => Some(line(now, ("INFO", "corrected"), json!(correction))),
+            Note::Corrected(correction) => Some(line(now, "INFO", "corrected", json!(correction))),
             Note::Skipped { group_id, error } => {
-                Some(line(now, ("WARN", "skipped"), json!({ "group_id": group_id, "error": error })))
+                Some(line(now, "WARN", "skipped", json!({ "group_id": group_id, "error": error })))
             }
             Note::Progress(_) => None,
         }
     }
 }
 
-/// What one call came to. A pass that failed has done a part of its work.
+/// The result of one call. One that failed has done a part of its work.
 #[derive(Debug, Default)]
-pub struct Reconciled {
-    /// What was done.
+pub struct Run {
+    /// The call's answer.
     pub report: Report,
     /// Whether it was called for named groups alone.
     pub named: bool,
-    /// Why it failed, if it did.
+    /// Whether no pass has come to its end before: its additions are no drift.
+    pub first_pass: bool,
+    /// Why a scheduled call had nothing to do.
+    pub waiting: Option<Waiting>,
+    /// Why it failed.
     pub error: Option<ReconcileError>,
     /// How long it took.
     pub duration: Duration,
 }
 
-impl Reconciled {
-    /// The log line of the call.
+/// Why a scheduled call had nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiting {
+    /// The next pass is not due.
+    NotDue,
+    /// Another pass is under way.
+    Busy,
+}
+
+impl Run {
+    /// A call that was refused.
+    pub fn refused(error: impl Into<ReconcileError>) -> Self {
+        Self { error: Some(error.into()), ..Self::default() }
+    }
+
+    /// The log line of the call: outcome `reconciled`, `waiting` or `failed`.
     pub fn to_line(&self, now: SystemTime) -> String {
         let mut content = json!(self.report);
         content["named"] = json!(self.named);
+        content["first_pass"] = json!(self.first_pass);
         content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
-        if let Some(error) = &self.error {
-            content["error"] = json!(error_chain(error));
-        }
-        let outcome = if self.error.is_some() { ("ERROR", "failed") } else { ("INFO", "reconciled") };
-        line(now, outcome, content)
+        let (level, outcome) = match (&self.error, self.waiting) {
+            (Some(error), _) => {
+                content["error"] = json!(error_chain(error));
+                ("ERROR", "failed")
+            }
+            (None, Some(waiting)) => {
+                content["waiting"] = json!(waiting);
+                ("INFO", "waiting")
+            }
+            (None, None) => ("INFO", "reconciled"),
+        };
+        line(now, level, outcome, content)
     }
 }
 
 /// A line that begins like those of callbacks.
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    level: &'a str,
-    outcome: &'a str,
-    #[serde(flatten)]
-    content: Value,
-}
-
-fn line(now: SystemTime, (level, outcome): (&str, &str), content: Value) -> String {
+fn line(now: SystemTime, level: &'static str, outcome: &'static str, content: Value) -> String {
+    #[derive(Serialize)]
+    struct Line {
+        timestamp: String,
+        level: &'static str,
+        outcome: &'static str,
+        #[serde(flatten)]
+        content: Value,
+    }
     // Strings and numbers always serialize.
     serde_json::to_string(&Line { timestamp: rfc3339(now), level, outcome, content }).unwrap_or_default()
 }

@@ -1,11 +1,12 @@
-//! What `reconcile` is invoked with.
+//! The event that `reconcile` is invoked with.
 
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::event::GROUP_ID_MAX_BYTES;
 
-/// What a call asks for; by default, to go on with all groups.
+/// A call's wishes. The default is a scheduled call: to go on with all groups once a pass is due.
 ///
 /// ```
 /// # use chat_groups::reconcile::ReconcileRequest;
@@ -13,78 +14,67 @@ use crate::event::GROUP_ID_MAX_BYTES;
 /// assert!(request.dry_run && request.group_ids == Some(vec!["@TGS#1".to_owned()]));
 /// # Ok::<(), chat_groups::reconcile::RequestError>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ReconcileRequest {
-    /// `group_ids`: these groups alone, with their members.
+    /// Compares these groups alone, with their members.
+    #[serde(deserialize_with = "group_ids")]
     pub group_ids: Option<Vec<String>>,
-    /// `dry_run`: find what differs, and write nothing.
+    /// Finds the differences and writes nothing.
     pub dry_run: bool,
-    /// `members`, which can only be `"all"`: list the members of every group.
-    pub all_members: bool,
-    /// `allow_destroy`: destroy as many groups as Chat says are gone.
+    /// Lists the members of every group.
+    pub members: Option<Members>,
+    /// Destroys as many groups as Chat says are gone.
     pub allow_destroy: bool,
+    /// Begins or goes on at once, though no pass is due. Every other field implies it.
+    pub now: bool,
+}
+
+/// The groups whose members are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Members {
+    /// All of them.
+    All,
 }
 
 impl ReconcileRequest {
-    /// Reads an event. Null and a schedule's own event ask for nothing in particular.
+    /// Reads an event. A field that is null counts as absent.
     pub fn parse(event: &Value) -> Result<Self, RequestError> {
-        let fields = match event {
+        let mut event = event.clone();
+        let fields = match &mut event {
             Value::Null => return Ok(Self::default()),
             Value::Object(fields) => fields,
-            _ => return Err(RequestError::new("event", "a JSON object")),
+            _ => return Err(RequestError { field: "event".into(), error: "expected a JSON object".into() }),
         };
-        if fields.get("detail-type").is_some_and(|value| value == "Scheduled Event") {
-            return Ok(Self::default());
-        }
-        let mut request = Self::default();
-        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            match name.as_str() {
-                "group_ids" => request.group_ids = Some(group_ids(value)?),
-                "dry_run" => request.dry_run = flag(name, value)?,
-                "allow_destroy" => request.allow_destroy = flag(name, value)?,
-                "members" if value == "all" => request.all_members = true,
-                "members" => return Err(RequestError::new("members", "\"all\", or to be left out")),
-                _ => {
-                    let expected = "to be left out; known are group_ids, dry_run, members and allow_destroy";
-                    return Err(RequestError::new(&name.chars().take(100).collect::<String>(), expected));
-                }
-            }
-        }
-        Ok(request)
+        fields.retain(|_, value| !value.is_null());
+        let is_by_hand = fields.keys().any(|name| name != "now");
+        let request: Self = serde_path_to_error::deserialize(event).map_err(|error| RequestError {
+            field: error.path().to_string(),
+            error: error.inner().to_string(),
+        })?;
+        Ok(Self { now: request.now || is_by_hand, ..request })
     }
 }
 
-fn flag(name: &str, value: &Value) -> Result<bool, RequestError> {
-    value.as_bool().ok_or_else(|| RequestError::new(name, "true or false"))
-}
-
-fn group_ids(value: &Value) -> Result<Vec<String>, RequestError> {
-    let error = || RequestError::new("group_ids", "an array of GroupIds");
-    let id = |value: &Value| {
-        let id = value.as_str().filter(|id| (1..=GROUP_ID_MAX_BYTES).contains(&id.len()));
-        id.map(str::to_owned).ok_or_else(error)
-    };
-    let mut ids: Vec<String> =
-        value.as_array().ok_or_else(error)?.iter().map(id).collect::<Result<_, _>>()?;
+fn group_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let mut ids = Vec::<String>::deserialize(deserializer)?;
+    if ids.iter().any(|id| !(1..=GROUP_ID_MAX_BYTES).contains(&id.len())) {
+        return Err(de::Error::custom(format_args!("expected GroupIds of 1 to {GROUP_ID_MAX_BYTES} bytes")));
+    }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ids)
+    Ok(Some(ids))
 }
 
-/// A field that is not known, or is not what it should be.
+/// A field that is unknown or has the wrong shape.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{field}: expected {expected}")]
+#[error("{field}: {error}")]
 pub struct RequestError {
-    /// The field.
+    /// The field, as a path into the event.
     pub field: String,
-    /// What it should be.
-    pub expected: &'static str,
-}
-
-impl RequestError {
-    fn new(field: &str, expected: &'static str) -> Self {
-        Self { field: field.to_owned(), expected }
-    }
+    /// Its expected shape.
+    pub error: String,
 }
 
 #[cfg(test)]
@@ -95,21 +85,27 @@ mod tests {
 
     #[test]
     fn all_fields_are_optional() {
-        let default = Ok(ReconcileRequest::default());
-        for event in [json!(null), json!({}), json!({ "group_ids": null, "dry_run": false })] {
-            assert_eq!(ReconcileRequest::parse(&event), default);
+        let parse = |event| ReconcileRequest::parse(&event);
+        for event in [json!(null), json!({}), json!({ "group_ids": null }), json!({ "now": false })] {
+            assert_eq!(parse(event), Ok(ReconcileRequest::default()));
         }
-        let scheduled = json!({ "version": "0", "detail-type": "Scheduled Event", "detail": {} });
-        assert_eq!(ReconcileRequest::parse(&scheduled), default);
-        let all =
-            json!({ "group_ids": ["b", "a", "b"], "dry_run": true, "members": "all", "allow_destroy": true });
         let expected = ReconcileRequest {
             group_ids: Some(vec!["a".to_owned(), "b".to_owned()]),
             dry_run: true,
-            all_members: true,
+            members: Some(Members::All),
             allow_destroy: true,
+            now: true,
         };
-        assert_eq!(ReconcileRequest::parse(&all), Ok(expected));
+        let all =
+            json!({ "group_ids": ["b", "a", "b"], "dry_run": true, "members": "all", "allow_destroy": true });
+        assert_eq!(parse(all), Ok(expected));
+    }
+
+    #[test]
+    fn a_call_with_any_field_waits_for_nothing() {
+        for event in [json!({ "now": true }), json!({ "dry_run": false }), json!({ "members": "all" })] {
+            assert!(ReconcileRequest::parse(&event).is_ok_and(|request| request.now), "{event}");
+        }
     }
 
     #[test]
@@ -119,15 +115,18 @@ mod tests {
             (json!("all"), "event"),
             (json!({ "group_ids": "g" }), "group_ids"),
             (json!({ "group_ids": [""] }), "group_ids"),
-            (json!({ "group_ids": [1] }), "group_ids"),
+            (json!({ "group_ids": [1] }), "group_ids[0]"),
             (json!({ "group_ids": ["x".repeat(GROUP_ID_MAX_BYTES + 1)] }), "group_ids"),
             (json!({ "dry_run": "true" }), "dry_run"),
             (json!({ "dry-run": true }), "dry-run"),
             (json!({ "members": true }), "members"),
+            (json!({ "members": "some" }), "members"),
             (json!({ "allow_destroy": 1 }), "allow_destroy"),
+            (json!({ "now": "yes" }), "now"),
         ] {
             let error = ReconcileRequest::parse(&event).err();
-            assert_eq!(error.map(|error| error.field).as_deref(), Some(field), "{event}");
+            assert_eq!(error.as_ref().map(|error| error.field.as_str()), Some(field), "{event}");
+            assert!(error.is_some_and(|error| error.error.contains("expected")), "{event}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What was done with a callback, and what follows from it: what is still owed, the answer, the log line.
+//! The results of each step for a callback, and their consequences: the work that is left, the answer, the log line.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use crate::log::{Forwarded, Level, Outcome, Record, error_chain};
 use crate::queue::{Message, Pending, QueueError};
 use crate::store::{Applied, StoreError};
 
-/// Everything that was done with one callback. `None` and empty stand for what was not tried.
+/// The results of each step for one callback. `None` and empty stand for a step that was not tried.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     /// Why it was refused before anything was tried, or because its body can't be read.
@@ -49,7 +49,7 @@ impl Delivery {
         .collect()
     }
 
-    /// The outcome of what is answered OK, or the reason for FAIL.
+    /// The outcome if the answer is OK, or the reason for FAIL.
     pub(super) fn result(&self) -> Result<Outcome, &Refusal> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal);
@@ -190,7 +190,7 @@ mod tests {
         Delivery::refused(BodyError::OtherCommand)
     }
 
-    /// Queues what is owed, with this success.
+    /// Queues the work that is left, with this success.
     fn queued(delivery: Delivery, is_taken: bool) -> Delivery {
         let (query, body, sender) = (&Query::parse("a=b"), &b"text"[..], Sender::Genuine);
         let callback = Callback { query, body, received_at: UNIX_EPOCH, sender };

@@ -97,6 +97,9 @@ impl State {
             (None, Some(group)) => info(id, group, filter),
         };
         let ids = question.texts("GroupIdList", INFOS_MAX)?;
+        if let Some(code) = ids.iter().find_map(|id| self.model.refused.get(*id)) {
+            return Err((*code, "made up"));
+        }
         Ok(json!({ "GroupInfo": ids.into_iter().map(info).collect::<Vec<_>>() }))
     }
 

@@ -9,6 +9,8 @@ pub struct Model {
     pub groups: BTreeMap<String, Group>,
     /// The ErrorCode with which get_group_info answers for a group, whether it is there or not.
     pub errors: BTreeMap<String, u32>,
+    /// The ErrorCode with which get_group_info refuses every question that names a group.
+    pub refused: BTreeMap<String, u32>,
 }
 
 /// A group.

@@ -1,20 +1,14 @@
 //! The end of a call's time, and the turns that groups wait for.
 
+use chat_groups::reconcile::end_within;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_call_stops_well_before_its_time_limit_and_of_a_short_one_leaves_half() {
     let start = Instant::now();
-    let within = |seconds| {
-        let time = TimeLimit::within(Duration::from_secs(seconds));
-        ((time.stop_at - start).as_secs(), (time.end - start).as_secs())
-    };
-    assert_eq!(within(900), (780, 870));
-    assert_eq!(within(200), (80, 170));
-    assert_eq!(within(121), (1, 91));
-    assert_eq!(within(120), (60, 105));
-    assert_eq!(within(10), (5, 8));
-    assert_eq!(within(0), (0, 0));
+    let within = |seconds| (end_within(Duration::from_secs(seconds)) - start).as_secs();
+    assert_eq!([900, 121, 120, 10, 0].map(within), [840, 61, 60, 5, 0]);
 }
 
 #[tokio::test]
@@ -32,7 +26,7 @@ async fn groups_that_wait_long_for_their_turn_are_not_skipped() {
         attempt_timeout: Duration::from_secs(1),
         request_budget: Duration::from_secs(1),
     });
-    let outcome = call(&reconcile, &json!({}), stops_after(Duration::from_secs(60))).await;
+    let outcome = call(&reconcile, &json!({}), soon()).await;
     assert_eq!(outcome.drift(), json!({ "groups_added": 41, "members_added": 940 }));
 }
 
@@ -50,11 +44,8 @@ async fn groups_that_the_end_cuts_off_are_not_passed_over() {
         let script = Script { first: vec![Fault::None; 1].into(), then: Fault::Hang };
         world.chat.script(command, script);
         let start = Instant::now();
-        let time = TimeLimit {
-            stop_at: start + Duration::from_millis(500),
-            end: start + Duration::from_millis(900),
-        };
-        let outcome = call(&world.reconcile(), &json!({ "members": "all" }), time).await;
+        let end = start + Duration::from_millis(900);
+        let outcome = call(&world.reconcile(), &json!({ "members": "all" }), end).await;
         assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
         assert!(!outcome.report().finished && outcome.report().skipped == 0, "{command} {outcome:?}");
         world.chat.script(command, Script::default());
@@ -65,15 +56,18 @@ async fn groups_that_the_end_cuts_off_are_not_passed_over() {
 }
 
 #[tokio::test]
-async fn no_group_is_begun_after_the_stop_and_what_is_under_way_is_ended() {
+async fn a_group_that_the_end_cuts_off_is_written_by_the_next_call() {
     let world = World::start().await;
     for number in 0..60 {
         world.group(&format!("g{number:02}"), group(&["a"]));
     }
-    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(1_200))));
-    let outcome = world.call_for(json!({}), Duration::from_secs(1)).await;
-    assert!(!outcome.report().finished);
-    let begun = world.chat.calls("get_group_member_info");
-    assert!((1..=16).contains(&begun), "{begun}");
-    assert_eq!(outcome.drift(), json!({ "groups_added": begun, "members_added": begun }));
+    world.chat.script("get_group_member_info", Script::always(Fault::Slow(Duration::from_millis(1_000))));
+    let start = Instant::now();
+    let outcome = world.call_for(json!({}), Duration::from_millis(2_800)).await;
+    assert!(!outcome.report().finished && start.elapsed() < Duration::from_millis(4_000));
+    let added = outcome.report().groups_added;
+    assert!((1..=32).contains(&added), "{added}");
+    world.chat.script("get_group_member_info", Script::default());
+    let rest = 60 - added;
+    assert_eq!(world.call(json!({})).await.drift(), json!({ "groups_added": rest, "members_added": rest }));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// A token bucket with room for one token: requests are spread evenly, however many tasks make them.
+/// Spreads requests evenly, however many tasks make them: one in each interval.
 #[derive(Debug)]
 pub(super) struct Pacer {
     interval: Duration,
@@ -13,19 +13,19 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// A bucket that gives one token in each interval.
+    /// The first turn comes at once.
     pub(super) fn new(interval: Duration) -> Self {
         Self { interval, next: Mutex::default() }
     }
 
-    /// Waits for a token. Takes none and returns `false` at once if there is none before the deadline.
-    pub(super) async fn take(&self, deadline: Instant) -> bool {
+    /// Waits for a turn. Takes none and returns `false` at once if there is none before the deadline.
+    pub(super) async fn wait_turn(&self, deadline: Instant) -> bool {
         let Some(slot) = self.reserve(deadline) else { return false };
         sleep_until(slot).await;
         true
     }
 
-    /// Gives no token for this long: the server asked for a pause.
+    /// Gives no turn for this long: the server asked for a pause.
     pub(super) fn pause(&self, duration: Duration) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = (*next).max(Some(Instant::now() + duration));
@@ -52,34 +52,34 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(100);
 
     #[tokio::test(start_paused = true)]
-    async fn tokens_are_spread_over_all_tasks() {
-        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
-        let take = async || {
-            assert!(bucket.take(start + Duration::from_secs(60)).await);
+    async fn turns_are_spread_over_all_tasks() {
+        let (pacer, start) = (Pacer::new(INTERVAL), Instant::now());
+        let wait_turn = async || {
+            assert!(pacer.wait_turn(start + Duration::from_secs(60)).await);
             start.elapsed().as_millis()
         };
-        assert_eq!(join_all((0..4).map(|_| take())).await, [0, 100, 200, 300]);
+        assert_eq!(join_all((0..4).map(|_| wait_turn())).await, [0, 100, 200, 300]);
         // An idle time is no credit.
         sleep_until(start + Duration::from_secs(10)).await;
-        assert_eq!([take().await, take().await], [10_000, 10_100]);
+        assert_eq!([wait_turn().await, wait_turn().await], [10_000, 10_100]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_would_come_too_late_is_not_taken() {
-        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
-        assert!(bucket.take(start + INTERVAL).await);
-        assert!(!bucket.take(start + INTERVAL).await);
+    async fn a_turn_that_would_come_too_late_is_not_taken() {
+        let (pacer, start) = (Pacer::new(INTERVAL), Instant::now());
+        assert!(pacer.wait_turn(start + INTERVAL).await);
+        assert!(!pacer.wait_turn(start + INTERVAL).await);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert!(bucket.take(start + INTERVAL * 2).await);
+        assert!(pacer.wait_turn(start + INTERVAL * 2).await);
         assert_eq!(start.elapsed(), INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_all_tokens_back() {
-        let (bucket, start) = (Pacer::new(INTERVAL), Instant::now());
-        bucket.pause(Duration::from_secs(2));
-        bucket.pause(Duration::from_secs(1));
-        assert!(bucket.take(start + Duration::from_secs(60)).await);
+    async fn a_pause_holds_all_turns_back() {
+        let (pacer, start) = (Pacer::new(INTERVAL), Instant::now());
+        pacer.pause(Duration::from_secs(2));
+        pacer.pause(Duration::from_secs(1));
+        assert!(pacer.wait_turn(start + Duration::from_secs(60)).await);
         assert_eq!(start.elapsed(), Duration::from_secs(2));
     }
 }

@@ -1,0 +1,129 @@
+//! A bus and a history that fail, hang, take a part or lose their answers: the first record that is owed comes again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Chain, run, run_for, types};
+use crate::bus::{Bus, Refusals};
+use crate::harness::{body, deliver};
+use crate::proxy::{Fault, Proxy, Script};
+
+/// Creates a group of 12, so that there are 13 records and two requests to the bus.
+async fn with_records(chain: &mut Chain) -> Vec<Value> {
+    let accounts: Vec<String> = (10..22).map(|n| format!("user-{n}")).collect();
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    deliver(&chain.table.webhook(), &body("g", 5, &accounts)).await;
+    let records = chain.feeder.read().unwrap().to_vec();
+    assert_eq!(records.len(), 13);
+    records
+}
+
+fn failure(record: &Value) -> Value {
+    json!({ "batchItemFailures": [{ "itemIdentifier": record["dynamodb"]["SequenceNumber"] }] })
+}
+
+async fn with_refusals(refusals: Vec<Refusals>) -> (Chain, Vec<Value>) {
+    let mut chain = Chain { bus: Bus::start(refusals).await.unwrap(), ..Chain::start().await };
+    let records = with_records(&mut chain).await;
+    (chain, records)
+}
+
+#[tokio::test]
+async fn refused_entries_are_sent_again_until_the_bus_takes_them() {
+    let busy = vec![(2, "ThrottlingException"), (9, "InternalFailure")];
+    let (chain, records) = with_refusals(vec![busy, vec![(0, "InternalException")]]).await;
+    let (answer, record) = run(&chain.publish(&[]), &json!({ "Records": records })).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!((record.records, record.events, record.failed_at), (13, 13, None));
+    assert_eq!(chain.bus.requests(), [10, 2, 1, 3]);
+    assert_eq!(types(&chain.bus.events()).last(), Some(&"group.created"));
+    assert_eq!(chain.bus.events().len(), 13);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_refused_for_good_is_returned_at_once() {
+    let (chain, records) = with_refusals(vec![vec![(4, "AccessDeniedException")]]).await;
+    let (answer, record) = run(&chain.publish(&[]), &json!({ "Records": records })).await;
+    assert_eq!(answer, failure(&records[4]));
+    assert_eq!(record.failed_at.as_deref(), records[4]["dynamodb"]["SequenceNumber"].as_str());
+    let line = record.to_line();
+    assert!(
+        line.contains(r#""level":"ERROR","outcome":"failed""#) && line.contains("AccessDenied"),
+        "{line}"
+    );
+    assert!(!line.contains("user-1"), "{line}");
+    // The history has all of them: it comes first.
+    assert_eq!(chain.history().await.len(), 13);
+}
+
+#[tokio::test]
+async fn entries_that_stay_refused_are_returned_when_the_time_is_over() {
+    let busy: Vec<Refusals> = (0..100).map(|_| vec![(0, "ThrottlingException")]).collect();
+    let (chain, records) = with_refusals(busy).await;
+    let budget = Duration::from_millis(500);
+    let (answer, record) = run_for(&chain.publish(&[]), &json!({ "Records": records }), budget).await;
+    assert_eq!(answer, failure(&records[0]));
+    assert!(record.to_line().contains(r#""level":"WARN","outcome":"failed""#), "{}", record.to_line());
+}
+
+#[tokio::test]
+async fn a_bus_that_fails_hangs_or_loses_its_answers_gets_every_event_in_the_end() {
+    for fault in
+        [Fault::Answer(503, "{}"), Fault::ResetAfter, Fault::LoseAnswer, Fault::error("ThrottlingException")]
+    {
+        let mut chain = Chain::start().await;
+        let records = with_records(&mut chain).await;
+        let proxy = Proxy::start(&chain.bus.url, Script::times(2, fault)).await.unwrap();
+        let publish = chain.publish(&[("AWS_ENDPOINT_URL_EVENTBRIDGE", &proxy.url)]);
+        let (answer, _) = run(&publish, &json!({ "Records": records })).await;
+        assert_eq!(answer, json!({ "batchItemFailures": [] }), "{fault:?}");
+        let mut ids: Vec<_> = chain.bus.events().iter().map(|event| event["id"].to_string()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 13, "{fault:?}");
+    }
+    let mut chain = Chain::start().await;
+    let records = with_records(&mut chain).await;
+    let proxy = Proxy::start(&chain.bus.url, Script::always(Fault::Hang)).await.unwrap();
+    let publish = chain.publish(&[("AWS_ENDPOINT_URL_EVENTBRIDGE", &proxy.url)]);
+    let (answer, _) = run_for(&publish, &json!({ "Records": records }), Duration::from_secs(2)).await;
+    assert_eq!(answer, failure(&records[0]));
+}
+
+#[tokio::test]
+async fn a_history_that_fails_holds_back_the_bus_from_the_first_change_that_it_owes() {
+    let mut chain = Chain::start().await;
+    let accounts: Vec<String> = (10..50).map(|n| format!("user-{n}")).collect();
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    deliver(&chain.table.webhook(), &body("g", 5, &accounts)).await;
+    let records = chain.feeder.read().unwrap().to_vec();
+    assert_eq!(records.len(), 41);
+    // The first request passes, the second one never does.
+    let script = Script { first: [Fault::None].into(), then: Fault::Hang };
+    let proxy = Proxy::start(&chain.table.url, script).await.unwrap();
+    let publish = chain.publish(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+    let (answer, record) = run_for(&publish, &json!({ "Records": records }), Duration::from_secs(2)).await;
+    assert_eq!(answer, failure(&records[25]));
+    assert_eq!((chain.bus.events().len(), chain.history().await.len()), (25, 25));
+    assert!(record.error.is_some_and(|error| error.starts_with("the history failed")));
+
+    let publish = chain.publish(&[]);
+    chain.follow(&publish).await;
+    assert_eq!((chain.bus.events().len(), chain.history().await.len()), (66, 41));
+}
+
+#[tokio::test]
+async fn a_history_that_loses_its_answer_holds_each_change_once() {
+    for fault in
+        [Fault::LoseAnswer, Fault::error("ProvisionedThroughputExceededException"), Fault::Answer(500, "{}")]
+    {
+        let mut chain = Chain::start().await;
+        let records = with_records(&mut chain).await;
+        let proxy = Proxy::start(&chain.table.url, Script::times(2, fault)).await.unwrap();
+        let publish = chain.publish(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+        let (answer, _) = run(&publish, &json!({ "Records": records })).await;
+        assert_eq!(answer, json!({ "batchItemFailures": [] }), "{fault:?}");
+        assert_eq!(chain.history().await.len(), 13, "{fault:?}");
+    }
+}
