@@ -205,7 +205,8 @@ impl Bench<'_> {
             eprintln!("instructions, {}", kind.name());
             let mut counts = Vec::new();
             for function in self.functions {
-                let work = Work { binary: &function.binary, kind, counts_instructions: true, ..work };
+                let way = Way::DefaultTrust;
+                let work = Work { binary: &function.binary, kind, way, counts_instructions: true, ..work };
                 let few = lambda::run(Work { events: FEW_EVENTS, ..work }, self.folder).await?;
                 let many = lambda::run(Work { events: MANY_EVENTS, ..work }, self.folder).await?;
                 if !many.record.is_null() && many.record["outcome"] != "stored" {
