@@ -27,7 +27,7 @@ TESTKIT := cargo run --locked --quiet --package chat-groups-testkit --bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run up console screenshots test fuzz soak check check-size events bench build package deploy rollback \
-	remove-failed outputs verify put-back reconcile reconcile-load e2e
+	remove-failed outputs verify put-back reconcile reconcile-load load e2e
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -109,6 +109,10 @@ reconcile-load: ## Runs reconcile over 100,000 groups of 5 members and counts it
 	cargo build --locked --release --bin reconcile
 	$(TESTKIT) reconcile-load
 
+load: ## Measures events in groups of 10 to 100,000, a throttled burst and a backlog; BURST, UNITS_PER_SECOND, BACKLOG
+	cargo build --locked --release --bin webhook --bin redrive
+	$(TESTKIT) load
+
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed $(TOOLS)/emulator/installed ## Tests the release binaries under Lambda's emulator, the template, and the stack on an emulated AWS
 	$(MAKE) package check-size ARCHITECTURE=$(HOST_ARCHITECTURE)
 	$(MAKE) package check-size ARCHITECTURE=arm64
@@ -120,13 +124,15 @@ screenshots: $(TOOLS)/aws/installed
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
-bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md
+# Other binaries of webhook to compare with: BEFORE=/path/to/webhook. EVENTS_ONLY=1 leaves out all but warm events.
+bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md; BEFORE=…, EVENTS_ONLY=1
 	cargo build --locked --release --bins
 	cargo build $(BENCH) --release --package floor
 	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
-		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile
+		$(if $(EVENTS_ONLY),events) floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
+		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile \
+		$(if $(BEFORE),before=$(BEFORE))
 
 # What the examples in JavaScript import, for their tests.
 $(TOOLS)/node/installed: tools/node/package-lock.json

@@ -37,6 +37,8 @@ pub struct Work<'a> {
     pub hold: Duration,
     /// Whether each event is passed on too.
     pub forward: bool,
+    /// Whether the process runs under callgrind, some fifty times as slowly.
+    pub counts_instructions: bool,
 }
 
 /// What each event says.
@@ -46,6 +48,16 @@ pub enum Kind {
     Creation(usize),
     /// An account has joined.
     Join,
+}
+
+impl Kind {
+    /// Its name in the tables.
+    pub fn name(self) -> String {
+        match self {
+            Self::Creation(members) => format!("creation of {members}"),
+            Self::Join => "join of one".to_owned(),
+        }
+    }
 }
 
 /// How the function reaches its DynamoDB.
@@ -84,6 +96,8 @@ pub struct Run {
     pub write_units: f64,
     /// What the function logged of the last event; null of one that logs nothing.
     pub record: Value,
+    /// The instructions of all events and of the start, the kernel's left out; 0 if they are not counted.
+    pub instructions: u64,
 }
 
 /// Starts a process, hands it its events and ends it.
@@ -97,14 +111,20 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     let database = DynamoDb::start(folder, work.hold).await?;
     let mut api = RuntimeApi::start().await?;
     let receiver = Receiver::start().await?;
-    let log = folder.join("log");
+    let (log, counts) = (folder.join("log"), folder.join("callgrind.out"));
     let events = Events::new(work.kind)?;
     // The shell waits, so that the time counts from the exec of the binary.
     let mut command = Command::new("sh");
+    command.args(["-c", "read go; exec \"$@\"", "sh"]);
+    if work.counts_instructions {
+        let counts = counts.display();
+        command.args(["valgrind", "--tool=callgrind", "--log-file=/dev/null"]);
+        command.arg(format!("--callgrind-out-file={counts}"));
+    }
     command
-        .args(["-c", "read go; exec \"$0\""])
         .arg(work.binary)
         .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .envs([
             ("AWS_LAMBDA_RUNTIME_API", api.address.as_str()),
             ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
@@ -176,7 +196,14 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
     run.warm_wall = first_end.elapsed();
     run.warm_cpu = cpu_time(id)? - before - run.first_cpu;
     run.peak_kib = peak_kib(id)?;
-    process.kill().await?;
+    if work.counts_instructions {
+        // It writes its counts when it is asked to end.
+        Command::new("sh").args(["-c", "kill \"$0\"", &id.to_string()]).status().await?;
+        process.wait().await?;
+        run.instructions = total(&counts)?;
+    } else {
+        process.kill().await?;
+    }
     let seen = database.log.lock().map_err(|_| "a connection failed")?;
     run.requests = seen.len();
     run.write_units = seen.iter().map(|seen| seen.write_units).sum();
@@ -208,6 +235,7 @@ struct Events {
 impl Events {
     fn new(kind: Kind) -> Result<Self, Box<dyn Error>> {
         let mut event: Value = serde_json::from_str(include_str!("../../events/http-api.json"))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let body = match kind {
             Kind::Creation(members) => {
                 let mut body: Value = serde_json::from_str(event["body"].as_str().ok_or("expected a body")?)?;
@@ -216,10 +244,10 @@ impl Events {
             }
             Kind::Join => json!({
                 "CallbackCommand": "Group.CallbackAfterNewMemberJoin", "GroupId": "@TGS#2J4SZEAEL", "Type": "Public",
-                "JoinType": "Apply", "Operator_Account": "leckie", "EventTime": 1_670_574_414_123_u64,
+                "JoinType": "Apply", "Operator_Account": "leckie", "EventTime": u64::try_from(now.as_millis())?,
             }),
         };
-        let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().to_string();
+        let time = now.as_secs().to_string();
         let sign = hex::encode(Sha256::digest(format!("{TOKEN}{time}")));
         let command = body["CallbackCommand"].as_str().ok_or("expected a command")?;
         event["rawQueryString"] = format!(
@@ -243,6 +271,13 @@ impl Events {
 
 fn member(number: usize) -> Value {
     json!({ "Member_Account": format!("user-{number:04}") })
+}
+
+/// The sum that callgrind wrote.
+fn total(counts: &Path) -> Result<u64, Box<dyn Error>> {
+    let counts = std::fs::read_to_string(counts)?;
+    let total = counts.lines().find_map(|line| line.strip_prefix("totals: "));
+    Ok(total.ok_or("expected totals of callgrind")?.trim().parse()?)
 }
 
 fn last_line(log: &Path) -> Result<Value, Box<dyn Error>> {

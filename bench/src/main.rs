@@ -1,7 +1,8 @@
 //! Measures functions side by side in one run: an empty one, the usual one, ours.
 //!
 //! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours, and more may
-//! follow to compare ours with. Of `zip:name=binary` only the size is taken.
+//! follow to compare ours with. Of `zip:name=binary` only the size is taken. After a first argument `events`, only the
+//! costs of warm events are measured.
 
 mod cpu;
 // Some files of `testkit`; the crate would bring the AWS SDK, to be compiled a third time.
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use cpu::Share;
 use lambda::{Kind, Run, Way, Work};
-use report::{Measured, Warm};
+use report::{Events, Measured, Warm};
 
 /// Fresh processes for each cold figure.
 const COLD_PROCESSES: usize = 30;
@@ -39,11 +40,16 @@ const WARM_EVENTS: usize = 1_000;
 const PACED_PROCESSES: usize = 5;
 const PACED_EVENTS: usize = 200;
 const PACE: Duration = Duration::from_millis(5);
-/// Fresh processes for each size of a group.
+/// The sizes of groups, and the fresh processes for each, and for joins.
 const GROUP_SIZES: [usize; 4] = [2, 20, 99, 500];
 const GROUP_PROCESSES: usize = 5;
 /// So many members are written by one process, so that all sizes take about the same time.
 const GROUP_MEMBERS: usize = 20_000;
+/// The events whose instructions are counted: the difference between two fresh processes that get so many of them. Larger
+/// groups would not be stored in time.
+const COUNTED: [Kind; 4] = [Kind::Creation(2), Kind::Creation(20), Kind::Creation(99), Kind::Join];
+const FEW_EVENTS: usize = 10;
+const MANY_EVENTS: usize = 30;
 /// How long answers are held back where requests are counted.
 const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
@@ -73,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     let result = measure(&folder).await;
     std::fs::remove_dir_all(&folder)?;
-    let measured = result?;
+    let Some(measured) = result? else { return Ok(()) };
     print!("{}", report::tables(&measured));
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("chart.svg");
     std::fs::write(&chart, report::chart(&measured))?;
@@ -81,8 +87,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
-    let (functions, zips) = functions(folder)?;
+/// Measures everything; `None` where the costs of warm events alone were asked for, and are printed.
+async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let only_events = arguments.next_if_eq("events").is_some();
+    let (functions, zips) = functions(arguments, folder)?;
     let bench = Bench { functions: &functions, folder };
     let full = Share::all();
     let work = Work {
@@ -94,7 +103,12 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
         way: Way::Tls,
         hold: Duration::ZERO,
         forward: false,
+        counts_instructions: false,
     };
+    if only_events {
+        print!("{}", report::events(&functions, &bench.events(work).await?));
+        return Ok(None);
+    }
     eprintln!("cold, at full CPU");
     let cold = bench.all(COLD_PROCESSES, work).await?;
     eprintln!("cold, with the trust that is there without a bundle");
@@ -103,17 +117,17 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
     for kind in KINDS {
         warm.push(bench.warm(kind, work).await?);
     }
-    let sizes = bench.sizes(work).await?;
+    let events = bench.events(work).await?;
     let requests = bench.requests(work).await?;
     let shares = bench.shares(work).await?;
     let (joins, large) = bench.at_memory_size(work).await?;
     let (forward_cold, forward_warm) = bench.forward(work).await?;
-    Ok(Measured {
+    Ok(Some(Measured {
         zips,
         cold,
         trust,
         warm,
-        sizes,
+        events,
         requests,
         shares,
         joins,
@@ -121,7 +135,7 @@ async fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
         forward_cold,
         forward_warm,
         functions,
-    })
+    }))
 }
 
 /// The functions, and the folder for what a run needs.
@@ -169,15 +183,42 @@ impl Bench<'_> {
         })
     }
 
-    async fn sizes(&self, work: Work<'_>) -> Result<Vec<(usize, Runs)>, Box<dyn Error>> {
-        let mut sizes = Vec::new();
-        for members in GROUP_SIZES {
-            eprintln!("groups of {members}");
-            let events = 1 + (GROUP_MEMBERS / members).min(WARM_EVENTS);
-            let work = Work { kind: Kind::Creation(members), events, ..work };
-            sizes.push((members, self.all(GROUP_PROCESSES, work).await?));
+    /// What warm events cost, by the accounts that they name.
+    async fn events(&self, work: Work<'_>) -> Result<Events, Box<dyn Error>> {
+        let mut runs = Vec::new();
+        for kind in GROUP_SIZES.map(Kind::Creation).into_iter().chain([Kind::Join]) {
+            eprintln!("warm, {}", kind.name());
+            let accounts = if let Kind::Creation(members) = kind { members } else { 1 };
+            let events = 1 + (GROUP_MEMBERS / accounts).min(WARM_EVENTS);
+            runs.push((kind, self.all(GROUP_PROCESSES, Work { kind, events, ..work }).await?));
         }
-        Ok(sizes)
+        Ok(Events { runs, instructions: self.instructions(work).await? })
+    }
+
+    /// The instructions of a warm event, by function; nothing where valgrind is not installed.
+    async fn instructions(&self, work: Work<'_>) -> Result<Vec<(Kind, Vec<f64>)>, Box<dyn Error>> {
+        if Command::new("valgrind").arg("--version").output().is_err() {
+            return Ok(Vec::new());
+        }
+        let mut instructions = Vec::new();
+        for kind in COUNTED {
+            eprintln!("instructions, {}", kind.name());
+            let mut counts = Vec::new();
+            for function in self.functions {
+                let work = Work { binary: &function.binary, kind, counts_instructions: true, ..work };
+                let few = lambda::run(Work { events: FEW_EVENTS, ..work }, self.folder).await?;
+                let many = lambda::run(Work { events: MANY_EVENTS, ..work }, self.folder).await?;
+                if !many.record.is_null() && many.record["outcome"] != "stored" {
+                    eprintln!("{}: too slow to be stored in time: {}", function.name, many.record);
+                }
+                #[expect(clippy::cast_precision_loss)]
+                let events = (MANY_EVENTS - FEW_EVENTS) as f64;
+                #[expect(clippy::cast_precision_loss)]
+                counts.push(many.instructions.saturating_sub(few.instructions) as f64 / events);
+            }
+            instructions.push((kind, counts));
+        }
+        Ok(instructions)
     }
 
     async fn requests(&self, ours: Work<'_>) -> Result<Vec<(usize, Run)>, Box<dyn Error>> {
@@ -223,9 +264,12 @@ impl Bench<'_> {
 }
 
 /// What the arguments name, and the sizes of all of it.
-fn functions(folder: &Path) -> Result<(Vec<Function>, Vec<Zip>), Box<dyn Error>> {
+fn functions(
+    arguments: impl Iterator<Item = String>,
+    folder: &Path,
+) -> Result<(Vec<Function>, Vec<Zip>), Box<dyn Error>> {
     let (mut functions, mut zips) = (Vec::new(), Vec::new());
-    for argument in std::env::args().skip(1) {
+    for argument in arguments {
         let (name, binary) = argument.split_once('=').ok_or("expected NAME=BINARY")?;
         let binary = std::path::absolute(binary)?;
         let bytes = zipped(&binary, folder)?;

@@ -13,8 +13,7 @@ pub struct Measured {
     /// Fresh processes without a bundle, over plain HTTP.
     pub trust: Vec<Vec<Run>>,
     pub warm: Vec<Warm>,
-    /// By the members of a group.
-    pub sizes: Vec<(usize, Vec<Vec<Run>>)>,
+    pub events: Events,
     /// Ours by the members of a group, with answers held back so that the waves of requests can be told apart.
     pub requests: Vec<(usize, Run)>,
     /// By memory size; nothing where this machine allows no quota.
@@ -26,6 +25,13 @@ pub struct Measured {
     /// Ours without and with passing on.
     pub forward_cold: Vec<Vec<Run>>,
     pub forward_warm: Vec<Vec<Run>>,
+}
+
+/// What later events cost, by the accounts that they name.
+pub struct Events {
+    pub runs: Vec<(Kind, Vec<Vec<Run>>)>,
+    /// The instructions of one event; empty where valgrind is not installed.
+    pub instructions: Vec<(Kind, Vec<f64>)>,
 }
 
 /// What later events of a kind cost.
@@ -110,7 +116,8 @@ pub fn tables(measured: &Measured) -> String {
     let mut report = Report::default();
     report.overview(measured);
     report.shares(measured);
-    report.sizes(measured);
+    report.sizes(&measured.functions, &measured.events);
+    report.events(&measured.functions, &measured.events);
     report.requests(&measured.requests);
     report.large(measured);
     report.forward(measured);
@@ -118,6 +125,13 @@ pub fn tables(measured: &Measured) -> String {
         [] => "\nEvery limit is kept.".to_owned(),
         missed => format!("\nNot kept: {}.", missed.join("; ")),
     });
+    report.text
+}
+
+/// The table of what warm events cost.
+pub fn events(functions: &[Function], events: &Events) -> String {
+    let mut report = Report::default();
+    report.events(functions, events);
     report.text
 }
 
@@ -167,7 +181,7 @@ impl Report {
         joins.iter().for_each(|warm| self.warm(" at the share of 512 MB", warm));
         if let Some(Warm { busy, .. }) = warm.last() {
             self.row("peak memory after 1,000 creations of two, MB", Some(3.0), 1, (busy, megabytes));
-            let a_second = |run: &Run| events(run) / run.warm_wall.as_secs_f64();
+            let a_second = |run: &Run| event_count(run) / run.warm_wall.as_secs_f64();
             self.row("creations of two a second, one process", None, 0, (busy, a_second));
         }
         self.versus_usual(measured);
@@ -226,14 +240,35 @@ impl Report {
         }
     }
 
-    fn sizes(&mut self, measured: &Measured) {
-        let names: Vec<&str> = measured.functions.iter().map(|function| function.name.as_str()).collect();
-        self.head("A creation by its members, full CPU.", &["members", "figure"], &names);
-        for (members, runs) in &measured.sizes {
-            let label = members.to_string();
-            self.times(&label, runs, 2);
-            let cpu = runs.iter().map(|runs| format!("{:.2}", spread(runs, event_cpu).median));
-            self.cells([label, "CPU for a warm event, ms".to_owned()].into_iter().chain(cpu));
+    fn sizes(&mut self, functions: &[Function], events: &Events) {
+        let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        self.head("How long an event takes, full CPU.", &["event", "figure"], &names);
+        events.runs.iter().for_each(|(kind, runs)| self.times(&kind.name(), runs, 2));
+    }
+
+    /// CPU and instructions, ours beside each of the others but the floor.
+    fn events(&mut self, functions: &[Function], events: &Events) {
+        let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        let others = || (0..functions.len()).filter(|index| ![FLOOR, OURS].contains(index));
+        let ratios: Vec<String> =
+            others().map(|other| format!("{} / {}", names[OURS], names[other])).collect();
+        let numbers: Vec<&str> = names.iter().copied().chain(ratios.iter().map(String::as_str)).collect();
+        self.head("What a warm event takes, no pause, full CPU.", &["event", "figure"], &numbers);
+        let mut row = |kind: &Kind, figure: &str, values: Vec<f64>, cells: Vec<String>| {
+            let ratios = others().map(|other| format!("{:.2} ×", values[OURS] / values[other]));
+            self.cells([kind.name(), figure.to_owned()].into_iter().chain(cells).chain(ratios));
+        };
+        for (kind, runs) in &events.runs {
+            let spreads: Vec<Spread> = runs.iter().map(|runs| spread(runs, event_cpu)).collect();
+            let cells = spreads.iter().map(|spread| spread.cell(3)).collect();
+            row(kind, "CPU, ms", spreads.iter().map(|spread| spread.median).collect(), cells);
+        }
+        for (kind, counts) in &events.instructions {
+            let cells = counts.iter().map(|count| format!("{:.0}", count / 1e3)).collect();
+            row(kind, "thousands of instructions, the kernel's left out", counts.clone(), cells);
+        }
+        if events.instructions.is_empty() {
+            self.line("\nInstructions are not counted, as valgrind is not installed.");
         }
     }
 
@@ -311,12 +346,12 @@ fn outcomes(runs: &[Run]) -> String {
 }
 
 #[expect(clippy::cast_precision_loss)]
-fn events(run: &Run) -> f64 {
+fn event_count(run: &Run) -> f64 {
     run.warm.len() as f64
 }
 
 fn event_cpu(run: &Run) -> f64 {
-    ms(run.warm_cpu) / events(run)
+    ms(run.warm_cpu) / event_count(run)
 }
 
 #[expect(clippy::cast_precision_loss)]

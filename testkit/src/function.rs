@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::local;
 use crate::runtime_api::RuntimeApi;
+use crate::{local, samples, table};
 
 /// How long an invocation may take before it counts as failed, and what the function is told of that.
 const INVOCATION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,6 +60,21 @@ impl Function {
         Ok(function.map_err(|error| format!("{}: {error}", binary.display()))?)
     }
 
+    /// Starts `webhook` or `redrive` as released, with its table and its queue at these URLs.
+    pub async fn start_with(name: &str, table_url: &str, queue_url: &str) -> Result<Self, Box<dyn Error>> {
+        let env = [
+            ("TABLE_NAME", table::TABLE_NAME),
+            ("SDK_APP_ID", samples::SDK_APP_ID),
+            ("CALLBACK_TOKENS", samples::TOKEN),
+            // The sample's Sign is as old as the vendor's example.
+            ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
+            ("RETRY_QUEUE_URL", queue_url),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
+            ("AWS_ENDPOINT_URL_SQS", queue_url),
+        ];
+        Self::start_release(name, &env).await
+    }
+
     /// Invokes the function with an event; an error is what it reported, or that it is gone.
     pub async fn invoke(&self, event: Value) -> Answer {
         self.invoke_within(event, TIME_LIMIT).await
@@ -88,6 +103,12 @@ impl Function {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(peak.trim().to_owned())
+    }
+
+    /// Lets the most memory count from now on.
+    pub fn reset_peak_memory(&self) -> io::Result<()> {
+        let id = self.child.id().ok_or(io::ErrorKind::NotFound)?;
+        std::fs::write(format!("/proc/{id}/clear_refs"), "5")
     }
 
     /// What it has written to standard output.

@@ -3,7 +3,6 @@
 mod audit;
 mod faults;
 mod plan;
-mod redriver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -19,18 +18,20 @@ use chat_groups_testkit::function::Function;
 use chat_groups_testkit::lost;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::queue::Queue;
+use chat_groups_testkit::redriver::Redriver;
 use chat_groups_testkit::samples::{self, Signer};
-use chat_groups_testkit::{local, table as database};
+use chat_groups_testkit::{database, local, table};
 use clap::Parser;
 use fastrand::Rng;
 use plan::Plan;
-use redriver::Redriver;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// The promise: from the gateway's side, the Runtime API included.
 const ANSWER_BUDGET: Duration = Duration::from_millis(1500);
+
+/// How much is printed of a group that is not as it should be.
+const LINE_MAX: usize = 20_000;
 
 /// How many `webhook` processes run side by side, as Lambda would run them.
 const PROCESSES: usize = 4;
@@ -79,15 +80,12 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     println!("{deliveries} deliveries, SEED={seed}");
     let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
-    let database = dynoxide::Database::memory()?;
-    database::create_table(&database, database::Stream::Off)?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let table_url = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    let (database, table_url) = database::start().await?;
+    database::fill(&database, plan.filled())?;
     let queue = Queue::start().await?;
     let table_proxy = Proxy::start(&table_url, Script::always(Fault::None)).await?;
     let queue_proxy = Proxy::start(&queue.url, Script::always(Fault::None)).await?;
-    let redriver = Redriver::new(start("redrive", &table_proxy.url, "").await?);
+    let redriver = Redriver::new(Function::start_with("redrive", &table_proxy.url, "").await?);
 
     let is_delivered = AtomicBool::new(false);
     let deliver = async {
@@ -99,7 +97,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     table_proxy.set(Script::always(Fault::None));
     redriver.drain(waiting).await?;
 
-    let reader = Reader::new(client(&table_url)?, database::TABLE_NAME.to_owned());
+    let reader = Reader::new(client(&table_url)?, table::TABLE_NAME.to_owned());
     let mut wrong = unexpected(&delivered);
     wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
@@ -120,7 +118,7 @@ async fn deliver_all(
     let (faults, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut webhooks = Vec::new();
     for _ in 0..PROCESSES {
-        let webhook = start("webhook", &table.url, &queue.url).await?;
+        let webhook = Function::start_with("webhook", &table.url, &queue.url).await?;
         webhooks.push(tokio::spawn(deliver(webhook, Arc::clone(plan), Arc::clone(&next))));
     }
     let breaker =
@@ -217,27 +215,13 @@ fn report(delivered: &Delivered, wrong: &[String]) -> bool {
         wrong.len()
     );
     for line in wrong.iter().take(5) {
-        println!("{line}");
+        println!("{}", line.chars().take(LINE_MAX).collect::<String>());
     }
     let in_time = at(1.0) < ANSWER_BUDGET;
     if !in_time {
         println!("one answer took longer than {ANSWER_BUDGET:?}");
     }
     in_time && wrong.is_empty()
-}
-
-async fn start(name: &str, table_url: &str, queue_url: &str) -> Result<Function, Box<dyn Error>> {
-    let env = [
-        ("TABLE_NAME", database::TABLE_NAME),
-        ("SDK_APP_ID", samples::SDK_APP_ID),
-        ("CALLBACK_TOKENS", samples::TOKEN),
-        // The sample's Sign is as old as the vendor's example.
-        ("MAX_REQUEST_AGE_SECONDS", "1000000000"),
-        ("RETRY_QUEUE_URL", queue_url),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
-        ("AWS_ENDPOINT_URL_SQS", queue_url),
-    ];
-    Function::start_release(name, &env).await
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {

@@ -7,6 +7,13 @@ use serde_json::{Value, json};
 /// How many groups live at the same time.
 const GROUPS: usize = 60;
 
+/// How many members the large Community has before its events are delivered.
+const COMMUNITY_MEMBERS: usize = 50_000;
+
+/// The first bodies: its creation, and the join of all of its members, which is not delivered.
+const CREATED: usize = 0;
+const FILLED: usize = 1;
+
 /// What is told, in the order in which it happened, and the order in which that is delivered, by index.
 pub struct Plan {
     pub bodies: Vec<Value>,
@@ -18,9 +25,11 @@ impl Plan {
     pub fn new(deliveries: usize, rng: &mut Rng) -> Self {
         let mut lives: Vec<Life> = (0..GROUPS).map(|number| Life::new(number, rng)).collect();
         let mut count = GROUPS;
-        let (mut bodies, mut arrivals) = (Vec::new(), Vec::new());
+        let (community, mut bodies) = Life::community();
+        lives.push(community);
+        let mut arrivals = vec![(0, CREATED)];
         while arrivals.len() < deliveries {
-            let life = &mut lives[rng.usize(..GROUPS)];
+            let life = &mut lives[rng.usize(..=GROUPS)];
             let index = bodies.len();
             // Now and then two events are of the same ms.
             let tick = u64::try_from(index - usize::from(rng.u8(..20) == 0 && index > 0)).unwrap_or_default();
@@ -35,6 +44,11 @@ impl Plan {
         }
         arrivals.sort_unstable();
         Self { bodies, order: arrivals.into_iter().map(|(_, index)| index).collect() }
+    }
+
+    /// The join that is in the table from the start.
+    pub fn filled(&self) -> &Value {
+        &self.bodies[FILLED]
     }
 }
 
@@ -55,6 +69,7 @@ struct Life {
     members: usize,
     owner: usize,
     is_there: bool,
+    is_lasting: bool,
     lives: usize,
 }
 
@@ -76,8 +91,22 @@ impl Life {
             members,
             owner: 0,
             is_there: false,
+            is_lasting: false,
             lives: 0,
         }
+    }
+
+    /// A large Community that is never destroyed, with what was told of it before.
+    fn community() -> (Self, Vec<Value>) {
+        let group = Group::new("@TGS#_COMMUNITY", "Community");
+        let accounts: Vec<String> =
+            (0..COMMUNITY_MEMBERS + 300).map(|number| format!("user-{number:05}")).collect();
+        let members: Vec<&str> = accounts.iter().take(COMMUNITY_MEMBERS).map(String::as_str).collect();
+        let time = 1_600_000_000_000;
+        let bodies = vec![group.created(time, members[0], &members[..1]), group.joined(time + 1, &members)];
+        let members = COMMUNITY_MEMBERS;
+        let life = Self { group, accounts, members, owner: 0, is_there: true, is_lasting: true, lives: 1 };
+        (life, bodies)
     }
 
     /// Whether nothing more is told of it.
@@ -95,6 +124,7 @@ impl Life {
             45..65 => self.group.changed(time, info(rng)),
             65..80 => self.change_member(time, rng),
             80..92 => self.hand_over(time, rng),
+            _ if self.is_lasting => self.group.changed(time, info(rng)),
             _ => self.destroy(time),
         }
     }

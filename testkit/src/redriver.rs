@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_groups_testkit::function::Function;
-use chat_groups_testkit::queue::Queue;
 use serde_json::{Value, json};
 
-/// How many messages SQS hands over at once, and how often it hands out one that fails.
-const BATCH: usize = 10;
+use crate::function::Function;
+use crate::queue::Queue;
+
+/// How many messages SQS hands over at once.
+pub const BATCH: usize = 10;
+/// How often it hands out one that fails.
 const MAX_RECEIVES: usize = 10;
 
 /// The function, and how much it has done.
@@ -20,6 +22,11 @@ pub struct Redriver {
 impl Redriver {
     pub fn new(redrive: Function) -> Self {
         Self { redrive, finished: AtomicUsize::new(0) }
+    }
+
+    /// The function.
+    pub fn function(&self) -> &Function {
+        &self.redrive
     }
 
     /// How many messages are finished.
@@ -59,7 +66,7 @@ impl Redriver {
     }
 
     /// Hands over a batch; returns what failed of it.
-    async fn hand_over(&self, batch: &[String]) -> Result<Vec<String>, String> {
+    pub async fn hand_over(&self, batch: &[String]) -> Result<Vec<String>, String> {
         if batch.is_empty() {
             return Ok(vec![]);
         }
