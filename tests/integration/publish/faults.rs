@@ -8,6 +8,7 @@ use super::{Chain, run, run_for, types};
 use crate::bus::{Bus, Refusals};
 use crate::harness::{body, deliver};
 use crate::proxy::{Fault, Proxy, Script};
+use chat_groups_testkit::bodies::Group;
 
 /// Creates a group of 12, so that there are 13 records and two requests to the bus.
 async fn with_records(chain: &mut Chain) -> Vec<Value> {
@@ -126,4 +127,50 @@ async fn a_history_that_loses_its_answer_holds_each_change_once() {
         assert_eq!(answer, json!({ "batchItemFailures": [] }), "{fault:?}");
         assert_eq!(chain.history().await.len(), 13, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_event_does_not_come_after_a_later_one_of_its_item() {
+    let mut chain = Chain::start().await;
+    chain.bus = Bus::start([vec![], vec![(0, "ThrottlingException")]]).await.unwrap();
+    let (webhook, group) = (chain.table.webhook(), Group::new("g", "Public"));
+    deliver(&webhook, &group.created(1, "ana", &["ben"])).await;
+    for (time, role) in [(2, "Admin"), (3, "Member"), (4, "Admin")] {
+        deliver(&webhook, &group.member_changed(time, "ben", json!({ "Role": role }))).await;
+    }
+    let publish = chain.publish(&[]);
+    chain.follow(&publish).await;
+    let events = chain.bus.events();
+    let of_ben = events.iter().filter(|event| event["data"]["account"] == "ben");
+    let times: Vec<_> = of_ben.map(|event| event["data"]["at"].as_u64().unwrap()).collect();
+    assert_eq!(times, [1, 2, 3, 4]);
+    assert_eq!(chain.bus.requests(), [2, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_request_holds_240_kb_at_most() {
+    let mut chain = Chain::start().await;
+    let webhook = chain.table.webhook();
+    for id in ["a", "b", "c"] {
+        let mut created = body(id, 5, &[]);
+        created["Introduction"] = "x".repeat(110_000).into();
+        deliver(&webhook, &created).await;
+    }
+    let publish = chain.publish(&[]);
+    chain.follow(&publish).await;
+    assert_eq!(chain.bus.requests(), [2, 1]);
+}
+
+#[tokio::test]
+async fn changes_that_the_history_leaves_are_sent_again() {
+    const LEFT: &str = r#"{"UnprocessedItems":{"history":[{"PutRequest":{"Item":
+        {"pk":{"S":"x"},"sk":{"S":"y"},"event_id":{"S":"left"}}}}]}}"#;
+    let mut chain = Chain::start().await;
+    let records = with_records(&mut chain).await;
+    let proxy = Proxy::start(&chain.table.url, Script::times(1, Fault::Answer(200, LEFT))).await.unwrap();
+    let publish = chain.publish(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+    let (answer, _) = run(&publish, &json!({ "Records": records })).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    // What the answer named alone: the rest it counted as written.
+    assert_eq!(chain.history().await.into_keys().collect::<Vec<_>>(), ["left"]);
 }
