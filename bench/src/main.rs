@@ -49,7 +49,7 @@ const GROUP_MEMBERS: usize = 20_000;
 /// groups would not be stored in time.
 const COUNTED: [Kind; 4] = [Kind::Creation(2), Kind::Creation(20), Kind::Creation(99), Kind::Join];
 const FEW_EVENTS: usize = 10;
-const MANY_EVENTS: usize = 30;
+const MANY_EVENTS: usize = 60;
 /// How long answers are held back where requests are counted.
 const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
