@@ -26,7 +26,7 @@ const ERROR_MAX_CHARS: usize = 2000;
 /// The most characters of a lost event in one line. Lambda splits longer lines, and halves are not JSON.
 const PART_MAX_CHARS: usize = 58_000;
 
-/// The outcome of a callback or of a call of `reconcile`.
+/// The outcome of a callback, of a queued message or of a batch of `publish`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -101,7 +101,7 @@ pub enum Forwarded {
     Failed,
 }
 
-/// The log line of one callback. It never holds a token, a Sign or a body.
+/// The log line of one callback. It never holds a token, a Sign or a body; a lost event follows in lines of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "docs/operate.md explains the fields")]
 pub struct Record {

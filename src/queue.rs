@@ -152,7 +152,7 @@ fn json_string(value: &(impl Serialize + ?Sized)) -> String {
     json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
 }
 
-/// An SQS queue that `redrive` reads.
+/// An SQS queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -180,7 +180,7 @@ impl Queue {
 /// Why a queue did not take a callback.
 #[derive(Debug, Error)]
 pub enum QueueError {
-    /// There is none: `RETRY_QUEUE_URL` is not set.
+    /// No queue is configured for this work.
     #[error("there is no queue")]
     Missing,
     /// SQS takes no such message.

@@ -87,18 +87,6 @@ pub enum Effect {
     Replaced,
 }
 
-impl Effect {
-    /// Its name in the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Replaced => "replaced",
-            Self::Stale => "stale",
-            Self::Duplicate => "duplicate",
-        }
-    }
-}
-
 impl Store {
     /// A store in a table that exists.
     pub fn new(client: Client, table_name: String) -> Self {

@@ -34,7 +34,7 @@ pub fn why(known: &Known<'_>) -> String {
         format!("the group was destroyed{}", by_and_time(destroyed))
     } else if group.value(fact::TYPE).is_some_and(is_av_chat_room) {
         "members of an AVChatRoom are not kept".to_owned()
-    } else if let Some(created) = group.began.as_ref().filter(|_| is_of_earlier_life(&member, &group)) {
+    } else if let Some(created) = group.began.as_ref().filter(|_| joined_before_creation(&member, &group)) {
         format!("{}; the id was used again{}", last(&member), by_and_time(created))
     } else if let Some(left) = &member.ended {
         departed(left)
@@ -65,7 +65,7 @@ impl Known<'_> {
     }
 }
 
-fn is_of_earlier_life(member: &Facts, group: &Facts) -> bool {
+fn joined_before_creation(member: &Facts, group: &Facts) -> bool {
     member.began.is_some() && member.event_time() < group.event_time()
 }
 

@@ -170,15 +170,15 @@ impl Redrive {
     }
 
     /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out.
-    async fn sweep(&self, text: &str, deadline: Instant) -> Result<Outcome, RedriveError> {
+    async fn sweep(&self, text: &str, deadline: Instant) -> Result<(), RedriveError> {
         if Instant::now() >= deadline {
             return Err(RedriveError::Unswept);
         }
         let message = serde_json::from_str(text).map_err(|_| RedriveError::Message)?;
-        let Some(event) = self.event(&message)? else { return Ok(Outcome::Ignored) };
+        let Some(event) = self.event(&message)? else { return Ok(()) };
         // Boxed, as the compiler gives up on the layout of a future that is nested so deeply.
         let is_finished = Box::pin(self.store.sweep(&event, deadline)).await?;
-        if is_finished { Ok(Outcome::Duplicate) } else { Err(RedriveError::Unswept) }
+        if is_finished { Ok(()) } else { Err(RedriveError::Unswept) }
     }
 
     /// Moves a message whose body can't be read to the dead-letter queue: no retry can mend it.

@@ -1,5 +1,6 @@
 //! The change that readers see in an item: a pure function of its old and its new image.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -65,19 +66,21 @@ pub(crate) fn change(
         (None, false) => return Ok(None),
         (None, true) => ChangeKind::Began,
         (Some(_), false) => ChangeKind::Ended,
-        (Some(before), true) if after.event_time() > before.event_time() => ChangeKind::Began,
-        (Some(before), true) => {
-            changed = differences(before, &after);
-            let is_same_life = after.event_time() == before.event_time();
-            if changed.is_empty() || !is_same_life {
-                return Ok(None);
+        (Some(before), true) => match after.event_time().cmp(&before.event_time()) {
+            Ordering::Greater => ChangeKind::Began,
+            Ordering::Less => return Ok(None),
+            Ordering::Equal => {
+                changed = differences(before, &after);
+                if changed.is_empty() {
+                    return Ok(None);
+                }
+                ChangeKind::Updated
             }
-            ChangeKind::Updated
-        }
+        },
     };
     let newest = match kind {
         ChangeKind::Ended => after.ended.clone(),
-        ChangeKind::Updated => changed.iter().filter_map(|name| after.fact(name)).max_by(is_newer),
+        ChangeKind::Updated => changed.iter().filter_map(|name| after.fact(name)).max_by(by_time_and_author),
         ChangeKind::Began | ChangeKind::Snapshot => after.began.clone(),
     };
     Ok(newest.map(|Fact { time: at, by, .. }| Change { key, account, kind, changed, before, after, at, by }))
@@ -87,7 +90,8 @@ pub(crate) fn change(
 pub(crate) fn snapshot(item: &Attributes) -> Result<Option<Change>, MisshapenItem> {
     let Some((key, account)) = item::parse_key(item)? else { return Ok(None) };
     let after = facts(item)?;
-    let newest = after.values.values().chain(&after.began).chain(&after.ended).max_by(|a, b| is_newer(a, b));
+    let newest =
+        after.values.values().chain(&after.began).chain(&after.ended).max_by(|a, b| by_time_and_author(a, b));
     let newest = newest.map(|fact| (fact.time, fact.by.clone()));
     let kind = ChangeKind::Snapshot;
     Ok(newest.map(|(at, by)| Change { key, account, kind, changed: vec![], before: None, after, at, by }))
@@ -97,8 +101,7 @@ fn facts(item: &Attributes) -> Result<Facts, MisshapenItem> {
     item::misshapen(item).map_or_else(|| Ok(item::read(item)), |name| Err(MisshapenItem(name)))
 }
 
-/// By time, and of two of the same time by author.
-fn is_newer(a: &Fact, b: &Fact) -> std::cmp::Ordering {
+fn by_time_and_author(a: &Fact, b: &Fact) -> Ordering {
     (a.time, &a.by).cmp(&(b.time, &b.by))
 }
 

@@ -1,4 +1,4 @@
-//! Newest wins, each fact by itself. Nowhere else are times compared.
+//! Newest wins, each fact by itself. Here alone it is decided which of two facts is kept.
 //!
 //! Merging is commutative, idempotent and associative, so the order of events and their repetition can't matter.
 

@@ -75,7 +75,7 @@ impl Partition {
     }
 }
 
-/// Whether writing facts about a member of this group would change its item.
+/// Whether writing facts about a member of this group, or about the group itself, would change the item.
 pub(crate) fn is_change(stored: &Facts, incoming: &Facts, group: &Facts) -> bool {
     !is_of_earlier_life(incoming, group) && matches!(merge(stored, incoming), Merged::Changed { .. })
 }

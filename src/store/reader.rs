@@ -6,11 +6,9 @@ use std::error::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
+use super::read::BATCH_MAX_KEYS;
 use super::{GROUP_SK, item, merge, partition_key, scoped_key, text_of};
 use crate::event::{Attributes, GroupKey, text};
-
-/// The most keys in one batch.
-const BATCH_MAX_KEYS: usize = 100;
 
 /// Reads groups as every program should that follows the table.
 #[derive(Debug, Clone)]

@@ -21,12 +21,12 @@ const SENT_MAX: usize = 500;
 /// The callbacks of this run. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Feed {
-    kept: Arc<Mutex<RosterCommand>>,
+    kept: Arc<Mutex<Arrivals>>,
     /// The id of the newest arrival. Viewers read the rest from `kept`, so a slow one costs nothing.
     newest: watch::Sender<u64>,
 }
 
-struct RosterCommand {
+struct Arrivals {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
     next_id: u64,
@@ -43,7 +43,7 @@ impl Default for Feed {
         // Ids grow from one run to the next, so that a viewer who saw the last run misses nothing of this one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let next_id = u64::try_from(now).unwrap_or_default() * 1000;
-        let kept = RosterCommand { arrivals: VecDeque::new(), bytes: 0, next_id };
+        let kept = Arrivals { arrivals: VecDeque::new(), bytes: 0, next_id };
         Self { kept: Arc::new(Mutex::new(kept)), newest: watch::Sender::new(0) }
     }
 }
@@ -55,8 +55,6 @@ impl Feed {
         let mut kept = self.kept();
         let id = kept.next_id;
         if let Some(fields) = line.as_object_mut() {
-            // The body of a lost event is here anyway.
-            fields.remove("event");
             fields.insert("id".to_owned(), id.into());
             fields.insert("body_bytes".to_owned(), body.len().into());
         }
@@ -103,12 +101,12 @@ impl Feed {
         lines
     }
 
-    fn kept(&self) -> MutexGuard<'_, RosterCommand> {
+    fn kept(&self) -> MutexGuard<'_, Arrivals> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl RosterCommand {
+impl Arrivals {
     fn push(&mut self, arrival: Arrival) {
         self.next_id += 1;
         self.bytes += arrival.body.len();

@@ -64,8 +64,10 @@ impl Pass<'_> {
         for group in groups {
             match infos.remove(&group.key.group_id) {
                 Some(Err(error)) if error.class() == Class::NotFound => {
-                    let facts = gone_at(&group).map(Facts::destroyed).unwrap_or_default();
-                    events.push(Event { key: group.key, group: facts, members: BTreeMap::new() });
+                    events.extend(gone_at(&group).map(|time| {
+                        let facts = Facts::destroyed(time);
+                        Event { key: group.key, group: facts, members: BTreeMap::new() }
+                    }));
                 }
                 Some(Err(error)) => self.note_skipped(state, &group.key.group_id, &error),
                 Some(Ok(_)) | None => {}
