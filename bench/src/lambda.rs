@@ -181,7 +181,9 @@ async fn serve(work: Work<'_>, folder: &Path) -> Result<Run, Box<dyn Error>> {
         let end = answer.at;
         let response: Value =
             serde_json::from_slice(answer.result.as_ref().map_err(String::clone)?).unwrap_or_default();
-        if response["statusCode"] != 200 {
+        // Under callgrind, the first event may take too long: it connects.
+        let may_fail = work.counts_instructions && number == 0;
+        if response["statusCode"] != 200 && !may_fail {
             return Err(format!("expected status 200, found {response}").into());
         }
         if number == 0 {

@@ -49,7 +49,7 @@ const GROUP_MEMBERS: usize = 20_000;
 /// groups would not be stored in time.
 const COUNTED: [Kind; 4] = [Kind::Creation(2), Kind::Creation(20), Kind::Creation(99), Kind::Join];
 const FEW_EVENTS: usize = 10;
-const MANY_EVENTS: usize = 30;
+const MANY_EVENTS: usize = 60;
 /// How long answers are held back where requests are counted.
 const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
@@ -205,7 +205,8 @@ impl Bench<'_> {
             eprintln!("instructions, {}", kind.name());
             let mut counts = Vec::new();
             for function in self.functions {
-                let work = Work { binary: &function.binary, kind, counts_instructions: true, ..work };
+                let way = Way::DefaultTrust;
+                let work = Work { binary: &function.binary, kind, way, counts_instructions: true, ..work };
                 let few = lambda::run(Work { events: FEW_EVENTS, ..work }, self.folder).await?;
                 let many = lambda::run(Work { events: MANY_EVENTS, ..work }, self.folder).await?;
                 if !many.record.is_null() && many.record["outcome"] != "stored" {
