@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use chat_groups::callback::{Application, Token, Unsigned, Verifier};
+use chat_groups::gateway;
 use chat_groups::queue::Queue;
 use chat_groups::store::Store;
 use chat_groups::webhook::{Downstream, Webhook};
@@ -21,6 +22,8 @@ async fn main() -> Result<(), Error> {
     let application = Application { sdk_app_id: env("SDK_APP_ID")?.parse()?, keep_client_ip: false };
     let webhook = &Webhook::new(application, verifier, store, downstream);
     run(service_fn(async move |request: Request| {
+        let query = request.uri().query().unwrap_or_default();
+        let request = gateway::Request::post(query, request.body().to_vec());
         let (response, record) = webhook.accept(&request, SystemTime::now()).await;
         record.write();
         Ok::<_, Error>(response)
