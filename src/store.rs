@@ -33,7 +33,7 @@ pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, text_of};
 pub(crate) use item::{ItemKey, read, scoped_key};
 pub(crate) use lease::{Acquired, Lease, PassKind};
 #[cfg(test)]
-pub(crate) use merge::tests::said;
+pub(crate) use merge::tests::facts as said;
 pub(crate) use merge::{is_member, is_of_earlier_life, is_there, join};
 pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};

@@ -37,7 +37,7 @@ fn event(command: RosterCommand, fields: Value) -> Event {
     parse(command, fields).unwrap().unwrap()
 }
 
-fn said(facts: &Facts) -> Vec<(&str, Option<&str>)> {
+fn values(facts: &Facts) -> Vec<(&str, Option<&str>)> {
     facts.values.iter().map(|(name, fact)| (name.as_ref(), fact.value.as_deref())).collect()
 }
 
@@ -58,7 +58,7 @@ fn a_creation_says_life_fields_owner_and_members() {
     );
     assert_eq!((event.group.event_time(), event.group.ended_at()), (Some(at(5)), None));
     assert_eq!(
-        said(&event.group),
+        values(&event.group),
         [
             ("name", Some("n")),
             ("owner_account", Some("own")),
@@ -79,7 +79,7 @@ fn a_creation_says_life_fields_owner_and_members() {
     let b = &event.members["b"];
     let began = b.began.as_ref().unwrap();
     assert_eq!((began.value.as_deref(), began.by.as_deref()), (Some("Created"), Some("op")));
-    assert_eq!((b.event_time(), said(b)), (Some(at(5)), vec![("role", Some("Member"))]));
+    assert_eq!((b.event_time(), values(b)), (Some(at(5)), vec![("role", Some("Member"))]));
     let extra = b.details.as_ref().unwrap()["extra"].as_m().unwrap();
     assert_eq!((extra["Level"].as_n().unwrap().as_str(), extra["\"\""].as_n().unwrap().as_str()), ("3", "1"));
 }
@@ -130,7 +130,10 @@ fn joins_and_exits_say_who_is_there_and_who_is_not() {
     );
     let a = &joined.members["a"];
     assert!(joined.group.is_empty() && joined.members.len() == 1);
-    assert_eq!((a.event_time(), a.ended_at(), said(a)), (Some(at(5)), None, vec![("role", Some("Member"))]));
+    assert_eq!(
+        (a.event_time(), a.ended_at(), values(a)),
+        (Some(at(5)), None, vec![("role", Some("Member"))])
+    );
     assert_eq!(a.began.as_ref().unwrap().value.as_deref(), Some("Invited"));
     let left = event(
         RosterCommand::AfterMemberExit,
@@ -158,7 +161,7 @@ fn a_change_says_only_what_was_sent_and_empty_is_a_value() {
     });
     let event = event(RosterCommand::AfterGroupInfoChanged, fields);
     assert_eq!(
-        said(&event.group),
+        values(&event.group),
         [("face_url", Some("f")), ("name", Some("")), ("user_defined.k", Some(""))]
     );
     assert_eq!((event.group.event_time(), event.group.details), (None, None));
@@ -170,9 +173,9 @@ fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
         RosterCommand::AfterChangeGroupOwner,
         json!({ "OldOwner_Account": "a", "NewOwner_Account": "b" }),
     );
-    assert_eq!(said(&changed.group), [("owner_account", Some("b"))]);
+    assert_eq!(values(&changed.group), [("owner_account", Some("b"))]);
     for account in ["a", "b"] {
-        assert_eq!(said(&changed.members[account]), [("role", Some("Member"))]);
+        assert_eq!(values(&changed.members[account]), [("role", Some("Member"))]);
     }
     let first = event(
         RosterCommand::AfterChangeGroupOwner,
@@ -183,7 +186,7 @@ fn a_new_owner_stands_in_the_group_and_both_are_ordinary_members() {
         RosterCommand::AfterChangeGroupOwner,
         json!({ "OldOwner_Account": "a", "NewOwner_Account": "@TLS#NOT_FOUND" }),
     );
-    assert_eq!(said(&nobody.group), [("owner_account", None)]);
+    assert_eq!(values(&nobody.group), [("owner_account", None)]);
     assert!(nobody.members.keys().eq(["a"]));
     let live = json!({ "Type": "avchatroom", "OldOwner_Account": "a", "NewOwner_Account": "b" });
     let live = event(RosterCommand::AfterChangeGroupOwner, live);
@@ -195,12 +198,12 @@ fn a_role_or_a_name_card_is_of_one_account() {
     for account in ["Modified_Account", "Member_Account"] {
         let fields = json!({ account: "a", "Role": "Admin", "NameCard": "" });
         let event = event(RosterCommand::AfterMemberFieldChanged, fields);
-        assert_eq!(said(&event.members["a"]), [("name_card", Some("")), ("role", Some("Admin"))]);
+        assert_eq!(values(&event.members["a"]), [("name_card", Some("")), ("role", Some("Admin"))]);
         assert_eq!(event.members["a"].event_time(), None);
     }
     let owner =
         event(RosterCommand::AfterMemberFieldChanged, json!({ "Member_Account": "a", "Role": "Owner" }));
-    assert_eq!(said(&owner.members["a"]), [("role", Some("Member"))]);
+    assert_eq!(values(&owner.members["a"]), [("role", Some("Member"))]);
 }
 
 #[test]
@@ -269,7 +272,7 @@ fn custom_data_never_costs_an_event() {
         let fields = json!({ "UserDefinedDataList": data });
         let created = event(RosterCommand::AfterCreateGroup, fields.clone());
         let custom = if is_custom { vec![("user_defined.k", Some("v"))] } else { Vec::new() };
-        assert_eq!(said(&created.group), custom, "{fields}");
+        assert_eq!(values(&created.group), custom, "{fields}");
         let mut expected = Attributes::new();
         if !extra.is_null() {
             let raw = serde_json::value::to_raw_value(&extra).unwrap();
@@ -277,7 +280,7 @@ fn custom_data_never_costs_an_event() {
         }
         assert_eq!(created.group.details.unwrap().get("extra"), expected.get("extra"), "{fields}");
         let changed = event(RosterCommand::AfterGroupInfoChanged, fields);
-        assert_eq!((said(&changed.group), &changed.group.details), (custom, &None));
+        assert_eq!((values(&changed.group), &changed.group.details), (custom, &None));
     }
 }
 
@@ -312,7 +315,7 @@ fn broken_bytes_cost_an_event_in_an_id_alone() {
     assert!(event.members.keys().eq(["\u{fffd}"]));
     let broken = Some("\u{fffd}");
     let custom = ("user_defined.\u{fffd}", Some("\u{fffd}\u{1}\u{fffd}"));
-    assert_eq!(said(&event.group), [("name", broken), ("type", broken), custom]);
+    assert_eq!(values(&event.group), [("name", broken), ("type", broken), custom]);
     let extra = event.group.details.unwrap()["extra"].clone();
     assert_eq!(extra.as_m().unwrap()["Unknown"], AttributeValue::L(vec![text("\u{fffd}")]));
 }

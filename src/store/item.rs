@@ -317,7 +317,7 @@ pub fn text_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::merge::{join, tests::said};
+    use super::super::merge::{join, tests::facts};
     use super::*;
 
     impl ItemKey<'_> {
@@ -337,10 +337,10 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn an_item_holds_its_facts(said in proptest::collection::vec(said(), 1..6), is_member: bool) {
+        fn an_item_holds_its_facts(incoming in proptest::collection::vec(facts(), 1..6), is_member: bool) {
             let group = group();
             let key = ItemKey { group: &group, account: is_member.then_some("ana") };
-            let mut facts = said.iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
+            let mut facts = incoming.iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
             // A creation has no JoinType, a member no name, and details are no facts.
             let names: &[&str] = if is_member { &["role", "user_defined.k"] } else { &["name", "user_defined.k"] };
             facts.values.retain(|name, _| names.contains(&&**name));

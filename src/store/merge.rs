@@ -89,9 +89,9 @@ fn names<'a>(stored: &'a Facts, incoming: &'a Facts) -> impl Iterator<Item = &'a
 fn is_stale(stored: &Facts, incoming: &Facts) -> bool {
     let since = |facts: &Facts, name: &str| facts.fact(name).map(|fact| fact.time);
     let is_older = |name: &FactName| since(incoming, name) < since(stored, name);
-    let is_said = |name: &&FactName| incoming.began.is_some() || incoming.values.contains_key(*name);
+    let is_incoming = |name: &&FactName| incoming.began.is_some() || incoming.values.contains_key(*name);
     let life_is_older = life(incoming).is_some() && life(incoming) < life(stored);
-    life_is_older || names(stored, incoming).filter(is_said).any(is_older)
+    life_is_older || names(stored, incoming).filter(is_incoming).any(is_older)
 }
 
 /// The last time at which the group, or the membership, began or ended.
@@ -122,7 +122,7 @@ pub(super) mod tests {
     }
 
     /// The facts of one event about an item; few times, values and authors, so that ties happen.
-    pub(crate) fn said() -> impl Strategy<Value = Facts> {
+    pub(crate) fn facts() -> impl Strategy<Value = Facts> {
         let value = || prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
         let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
         let values = proptest::collection::btree_map(names, value(), 0..3);
@@ -138,9 +138,9 @@ pub(super) mod tests {
         })
     }
 
-    /// Facts in the order that they come; details apart, which are no facts.
-    fn all<'a>(said: impl IntoIterator<Item = &'a Facts>) -> Facts {
-        let merged = said.into_iter().fold(Facts::default(), |known, said| join(&known, said));
+    /// The join of facts in this order; without details, which are no facts.
+    fn all<'a>(facts: impl IntoIterator<Item = &'a Facts>) -> Facts {
+        let merged = facts.into_iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
         Facts { details: None, ..merged }
     }
 
@@ -149,19 +149,19 @@ pub(super) mod tests {
 
         #[test]
         fn order_and_repetition_do_not_matter(
-            (said, shuffled) in proptest::collection::vec(said(), 1..7).prop_flat_map(|said| {
-                let twice: Vec<Facts> = said.iter().chain(&said).cloned().collect();
-                (Just(said), Just(twice).prop_shuffle())
+            (facts, shuffled) in proptest::collection::vec(facts(), 1..7).prop_flat_map(|facts| {
+                let twice: Vec<Facts> = facts.iter().chain(&facts).cloned().collect();
+                (Just(facts), Just(twice).prop_shuffle())
             })
         ) {
-            prop_assert_eq!(all(&said), all(&shuffled));
+            prop_assert_eq!(all(&facts), all(&shuffled));
         }
 
         #[test]
         fn parts_can_be_merged_first(
-            a in proptest::collection::vec(said(), 0..4),
-            b in proptest::collection::vec(said(), 0..4),
-            c in proptest::collection::vec(said(), 0..4),
+            a in proptest::collection::vec(facts(), 0..4),
+            b in proptest::collection::vec(facts(), 0..4),
+            c in proptest::collection::vec(facts(), 0..4),
         ) {
             let (a, b, c) = (all(&a), all(&b), all(&c));
             prop_assert_eq!(all([&all([&a, &b]), &c]), all([&a, &all([&b, &c])]));
@@ -169,21 +169,21 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn what_was_merged_is_known(known in proptest::collection::vec(said(), 0..5), said in said()) {
-            let known = all(&known);
-            if let Merged::Changed { facts, .. } = merge(&known, &said) {
-                prop_assert_ne!(merge(&facts, &said), Merged::Changed { facts: facts.clone(), is_new_life: false });
-                prop_assert_eq!(all([&known, &said]), Facts { details: None, ..facts });
+        fn a_merge_is_a_join_and_changes_nothing_the_second_time(stored in proptest::collection::vec(facts(), 0..5), incoming in facts()) {
+            let stored = all(&stored);
+            if let Merged::Changed { facts, .. } = merge(&stored, &incoming) {
+                prop_assert_ne!(merge(&facts, &incoming), Merged::Changed { facts: facts.clone(), is_new_life: false });
+                prop_assert_eq!(all([&stored, &incoming]), Facts { details: None, ..facts });
             } else {
-                prop_assert_eq!(all([&known, &said]), known);
+                prop_assert_eq!(all([&stored, &incoming]), stored);
             }
         }
 
         #[test]
-        fn whether_an_item_of_an_earlier_life_is_removed_or_not_readers_see_the_same(
-            group in proptest::collection::vec(said(), 1..5),
-            member in proptest::collection::vec(said(), 1..5),
-            later in (proptest::collection::vec(said(), 0..4), proptest::collection::vec(said(), 0..4)),
+        fn readers_see_the_same_with_and_without_an_item_of_an_earlier_life(
+            group in proptest::collection::vec(facts(), 1..5),
+            member in proptest::collection::vec(facts(), 1..5),
+            later in (proptest::collection::vec(facts(), 0..4), proptest::collection::vec(facts(), 0..4)),
         ) {
             let (group, member) = (all(&group), all(&member));
             prop_assume!(is_of_earlier_life(&member, &group));
@@ -223,26 +223,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_new_creation_ends_what_was_said_of_the_earlier_life() {
+    fn a_new_creation_ends_the_facts_of_the_earlier_life() {
         let again = all([&group(5, "a"), &renamed(7, "b"), &destroyed(8), &Facts::present(at(9))]);
         assert_eq!(again, Facts { details: None, ..Facts::present(at(9)) });
     }
 
     #[test]
-    fn an_event_is_news_or_known_or_outdated() {
-        let known = all([&group(5, "a"), &renamed(7, "b")]);
-        let news = |said: &Facts| match merge(&known, said) {
+    fn an_event_changes_an_item_or_repeats_it_or_is_stale() {
+        let stored = all([&group(5, "a"), &renamed(7, "b")]);
+        let new_life = |incoming: &Facts| match merge(&stored, incoming) {
             Merged::Changed { is_new_life, .. } => Some(is_new_life),
             Merged::Unchanged | Merged::Stale => None,
         };
-        assert_eq!(news(&renamed(8, "c")), Some(false));
-        assert_eq!(news(&destroyed(8)), Some(false));
-        assert_eq!(news(&group(8, "d")), Some(true));
-        assert_eq!(merge(&known, &renamed(7, "b")), Merged::Unchanged);
-        assert_eq!(merge(&known, &renamed(6, "c")), Merged::Stale);
-        assert_eq!(merge(&known, &group(4, "a")), Merged::Stale);
-        // The same creation again: its name is outdated by now.
-        assert_eq!(merge(&known, &group(5, "a")), Merged::Stale);
+        assert_eq!(new_life(&renamed(8, "c")), Some(false));
+        assert_eq!(new_life(&destroyed(8)), Some(false));
+        assert_eq!(new_life(&group(8, "d")), Some(true));
+        assert_eq!(merge(&stored, &renamed(7, "b")), Merged::Unchanged);
+        assert_eq!(merge(&stored, &renamed(6, "c")), Merged::Stale);
+        assert_eq!(merge(&stored, &group(4, "a")), Merged::Stale);
+        // The same creation again: its name is stale by now.
+        assert_eq!(merge(&stored, &group(5, "a")), Merged::Stale);
         assert_eq!(merge(&group(5, "a"), &group(5, "a")), Merged::Unchanged);
         assert_eq!(merge(&all([&group(5, "a"), &destroyed(8)]), &group(5, "a")), Merged::Stale);
         // A later creation, but not later than the destruction: no new life.
@@ -269,8 +269,8 @@ pub(super) mod tests {
             Facts { details: Some(details.into()), ..Facts::present(at(time)) }
         };
         let (early, first, second) = (created(4, "early"), created(5, "first"), created(5, "second"));
-        for known in [[&early, &first, &second], [&first, &early, &second], [&first, &second, &early]] {
-            let merged = known.into_iter().fold(Facts::default(), |known, said| join(&known, said));
+        for order in [[&early, &first, &second], [&first, &early, &second], [&first, &second, &early]] {
+            let merged = order.into_iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
             assert_eq!(merged.details, first.details);
         }
     }

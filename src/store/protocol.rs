@@ -313,8 +313,8 @@ impl Search {
         }
         let whole: Vec<Facts> = (0..ITEMS)
             .map(|item| {
-                let said = self.events.iter().filter_map(|event| event[item].as_ref());
-                said.fold(Facts::default(), |stored, incoming| join(&stored, incoming))
+                let incoming = self.events.iter().filter_map(|event| event[item].as_ref());
+                incoming.fold(Facts::default(), |stored, incoming| join(&stored, incoming))
             })
             .collect();
         let stored: Vec<Facts> = state.table.iter().map(|item| self.facts(*item)).collect();

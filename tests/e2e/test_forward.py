@@ -1,4 +1,4 @@
-"""Passing on, with the release binaries: what the receiver behind takes, gives, misses and gets late."""
+"""Forwarding, with the release binaries: taken, relayed, missed and delivered late."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Forward(FunctionCase):
         self.behind = {"ForwardUrl": f"{self.receiver.url}/hook?own=1"}
         self.nobody = {"ForwardUrl": f"http://127.0.0.1:{free_port()}/hook"}
 
-    def test_a_kept_callback_is_stored_and_passed_on_as_it_came(self):
+    def test_a_kept_callback_is_stored_and_forwarded_as_it_came(self):
         sent = event("http-api")
         with self.function("webhook", self.behind) as webhook:
             self.assertEqual(self.answer(webhook, sent), STORED)

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
+use self::downstream::{ANSWER, Kind, PATH, Setting};
 use crate::function::Function;
 use crate::harness::{NOW, SDK_APP_ID, SIGN, TOKEN, Table, body, finish_at, lost, name, post, query};
 use crate::receiver::{Receiver, Reply};
@@ -111,11 +111,11 @@ fn without(query: &str, names: &[&str]) -> String {
 
 /// A downstream receiver that takes everything, and says so in JSON.
 async fn willing() -> Receiver {
-    Receiver::start(Reply::answer(200, HANDED_THROUGH)).await.unwrap()
+    Receiver::start(Reply::answer(200, ANSWER)).await.unwrap()
 }
 
 #[tokio::test]
-async fn without_forward_url_nothing_is_passed_on_and_no_line_speaks_of_it() {
+async fn without_forward_url_nothing_is_forwarded_and_no_line_speaks_of_it() {
     let webhook = Table::start().await.webhook();
     for (kind, outcome, level) in [
         (Kind::Roster, "stored", "INFO"),
@@ -132,9 +132,9 @@ async fn without_forward_url_nothing_is_passed_on_and_no_line_speaks_of_it() {
 }
 
 #[tokio::test]
-async fn what_was_passed_on_already_is_refused_so_that_no_loop_forms() {
+async fn a_request_that_was_forwarded_already_is_refused_so_that_no_loop_forms() {
     let setting = Setting::start(willing().await).await;
-    // Its own answers show what the header is: what is passed on bears it.
+    // Its own answers show what the header is: what is forwarded bears it.
     ask(&setting.webhook, &Kind::Other.request()).await;
     let headers = setting.downstream.take().remove(0).headers;
     let names: Vec<&str> = headers.keys().map(String::as_str).filter(|name| name.starts_with("x-")).collect();
@@ -150,7 +150,7 @@ async fn what_was_passed_on_already_is_refused_so_that_no_loop_forms() {
 }
 
 #[tokio::test]
-async fn what_is_not_genuine_is_not_passed_on() {
+async fn a_request_that_is_not_genuine_is_not_forwarded() {
     let setting = Setting::start(willing().await).await;
     for kind in Kind::ALL {
         let genuine = kind.query();
@@ -201,11 +201,11 @@ async fn what_came_unsigned_never_comes_out_signed_now_or_late() {
 }
 
 #[tokio::test]
-async fn a_genuine_body_that_cannot_be_read_is_passed_on_and_queued_and_stays_400() {
+async fn a_genuine_body_that_cannot_be_read_is_forwarded_and_queued_and_stays_400() {
     let command = "Group.CallbackAfterCreateGroup";
     let too_late = body("g", (NOW + 3600) * 1000, &[]).to_string();
     for (reply, forward, queued) in [
-        (Reply::answer(200, HANDED_THROUGH), "ok", vec!["retry"]),
+        (Reply::answer(200, ANSWER), "ok", vec!["retry"]),
         (Reply::answer(500, ""), "queued", vec!["forward", "retry"]),
     ] {
         for unreadable in [&b"no JSON"[..], b"{\"GroupId\":\"\xff\"}", b"", too_late.as_bytes()] {
@@ -257,7 +257,7 @@ async fn an_event_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
         let setting = Setting::start(willing().await).await;
         let answer = ask(&setting.webhook, &request).await;
         assert_eq!((answer.outcome(), answer.forward()), ("forwarded", "ok"));
-        assert_eq!((answer.status, answer.body.as_str()), (200, HANDED_THROUGH));
+        assert_eq!((answer.status, answer.body.as_str()), (200, ANSWER));
         assert_eq!(setting.downstream.take()[0].body, body.to_string().into_bytes());
         // Of what is not kept, the log has no body.
         setting.downstream.set(Reply::answer(500, ""));
@@ -270,7 +270,7 @@ async fn an_event_of_a_topic_or_of_an_av_chat_rooms_members_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_kept_event_that_says_nothing_is_passed_on_too() {
+async fn a_kept_event_that_says_nothing_is_forwarded_too() {
     let setting = Setting::start(willing().await).await;
     let command = "Group.CallbackAfterNewMemberJoin";
     let empty = json!({ "CallbackCommand": command, "GroupId": "g", "Type": "Public", "NewMemberList": [] });
@@ -286,7 +286,7 @@ async fn a_kept_event_that_says_nothing_is_passed_on_too() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_no_queue_takes_does_not_cost_the_receiver_behind_its_callback() {
+async fn a_sweep_that_no_queue_takes_does_not_cost_the_downstream_receiver_its_callback() {
     let setting = Setting::start(Receiver::start(Reply::answer(500, "")).await.unwrap()).await;
     let create = |time| body("g", time, &["a"]);
     let request = |time| post(&query("Group.CallbackAfterCreateGroup"), create(time).to_string());
@@ -299,7 +299,7 @@ async fn a_sweep_that_no_queue_takes_does_not_cost_the_receiver_behind_its_callb
 }
 
 #[tokio::test]
-async fn every_gateway_passes_on_the_same_parameters_and_the_same_body() {
+async fn every_gateway_forwards_the_same_parameters_and_the_same_body() {
     // The parameters of the operator's own are those that are hard to encode.
     let own = "own=a%20b%2Bc%26d%3De%25&tenant=%E4%B8%AD%2F%3F%23";
     let decoded = |query: &str| {
@@ -350,7 +350,7 @@ async fn every_gateway_passes_on_the_same_parameters_and_the_same_body() {
 #[tokio::test]
 async fn one_connection_serves_many_callbacks_whatever_is_answered() {
     for reply in [
-        Reply::answer(200, HANDED_THROUGH),
+        Reply::answer(200, ANSWER),
         Reply::answer(200, ""),
         Reply::answer(202, r#"{"accepted":true}"#),
         Reply::answer(204, ""),
@@ -381,7 +381,7 @@ fn elsewhere(reply: Reply) -> Receiver {
 
 #[tokio::test]
 async fn a_connection_that_was_closed_while_the_instance_stood_still_costs_no_callback() {
-    let downstream = elsewhere(Reply::answer(200, HANDED_THROUGH).and_close_after(20));
+    let downstream = elsewhere(Reply::answer(200, ANSWER).and_close_after(20));
     let setting = Setting::start(downstream).await;
     for number in 1..=4 {
         for kind in Kind::ALL {
@@ -427,7 +427,7 @@ async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second()
     check(Kind::Other, other, true).await;
     assert_eq!(setting.downstream.take().len(), 2);
     // It answers again: the next that is tried ends the break.
-    setting.downstream.set(Reply::answer(200, HANDED_THROUGH));
+    setting.downstream.set(Reply::answer(200, ANSWER));
     check(Kind::Other, other, true).await;
     tokio::time::sleep(Duration::from_millis(1050)).await;
     for _ in 0..3 {
@@ -440,7 +440,7 @@ async fn after_three_timeouts_in_a_row_an_instance_tries_one_callback_a_second()
 
 #[tokio::test]
 async fn a_receiver_that_is_too_slow_for_after_events_still_decides() {
-    let slow = Reply::answer(200, HANDED_THROUGH).after(1100);
+    let slow = Reply::answer(200, ANSWER).after(1100);
     let setting = Setting::start(Receiver::start(slow).await.unwrap()).await;
     for is_at_once in [false, false, false, true] {
         assert_eq!(at_once(&setting, Kind::Other).await, ("queued queued".to_owned(), is_at_once));
@@ -563,7 +563,7 @@ async fn a_late_callback_is_signed_anew_and_otherwise_as_it_came() {
         assert!(received.headers.contains_key("x-chat-groups-forwarded"));
         setting.downstream.set(Reply::answer(503, ""));
     }
-    assert_eq!(setting.table.items().await, items, "passing on does not write");
+    assert_eq!(setting.table.items().await, items, "forwarding does not write");
 }
 
 #[tokio::test]
@@ -586,7 +586,7 @@ async fn table_and_forwarding_are_finished_apart() {
     setting.downstream.take();
     let (result, line) = finish(&redrive, &table.text).await;
     assert_eq!((result.unwrap(), line.get("forward")), ("stored", None));
-    assert!(setting.downstream.take().is_empty(), "the table's message is not passed on");
+    assert!(setting.downstream.take().is_empty(), "the table's message is not forwarded");
     let items = setting.table.items().await;
     setting.downstream.set(Reply::answer(204, ""));
     assert_eq!(finish(&redrive, &forward.text).await.0.unwrap(), "forwarded");
@@ -667,7 +667,7 @@ async fn nothing_that_the_processes_write_shows_the_urls_query_or_a_sign() {
 }
 
 #[test]
-fn what_became_of_passing_on_has_the_contracts_names() {
+fn the_result_of_forwarding_has_the_contracts_names() {
     let names = [Forwarded::Ok, Forwarded::Queued, Forwarded::Failed].map(|name| json!(name));
     assert_eq!(names, ["ok", "queued", "failed"]);
 }

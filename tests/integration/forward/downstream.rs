@@ -13,7 +13,7 @@ use crate::receiver::{Receiver, Reply};
 pub(super) const PATH: &str = "/hook?key=hunter2";
 
 /// What the downstream receiver has to say.
-pub(super) const HANDED_THROUGH: &str =
+pub(super) const ANSWER: &str =
     r#"{"ActionStatus":"OK", "ErrorCode":1, "ErrorInfo":"of the downstream receiver"}"#;
 
 /// What a callback asks of this service.

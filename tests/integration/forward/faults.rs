@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::downstream::{HANDED_THROUGH, Kind, PATH, Setting};
+use super::downstream::{ANSWER, Kind, PATH, Setting};
 use super::{Answer, OURS, ask, finish, later, verify, willing, without};
 use crate::faults::{Broken, FINE, always};
 use crate::proxy::Fault;
@@ -27,11 +27,11 @@ enum Downstream {
     Broken(Broken),
 }
 
-/// Whether the downstream receiver takes a callback, for each kind: `ok` is answered by us, `handed` is its answer handed
+/// Whether the downstream receiver takes a callback, for each kind: `ok` is answered by us, `relayed` is its answer relayed
 /// through.
 type Expected = [&'static str; 3];
 
-const HANDED: Expected = ["ok", "handed", "handed"];
+const RELAYED: Expected = ["ok", "relayed", "relayed"];
 const TAKEN: Expected = ["ok", "ok", "no"];
 const NOT_TAKEN: Expected = ["no", "no", "no"];
 
@@ -205,7 +205,7 @@ fn check_answer(answer: &Answer, kind: Kind, taken: &str, (owed, queue_is_fine):
         assert!(answer.took < Duration::from_millis(700), "{row}: {:?}", answer.took);
     }
     if error_code == 0 {
-        let body = if taken == "handed" { HANDED_THROUGH } else { OURS };
+        let body = if taken == "relayed" { ANSWER } else { OURS };
         assert!(answer.body.trim_start() == body, "{row}: {}", answer.body);
     }
     if outcome == "lost" {
@@ -278,15 +278,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_receiver_that_is_slow_or_silent_costs_no_event_and_no_time() {
-    let json = || Reply::answer(200, HANDED_THROUGH);
+    let json = || Reply::answer(200, ANSWER);
     let half = head("content-length: 9") + "{";
     run(
         "The downstream receiver is slow or silent",
         vec![
-            Case::http("answers at once", json(), HANDED),
-            Case::http("slow by 0.3 s", json().after(300), HANDED),
-            Case::http("slow by 0.8 s", json().after(800), HANDED),
-            Case::http("slow by 1.15 s", json().after(1150), ["no", "no", "handed"]),
+            Case::http("answers at once", json(), RELAYED),
+            Case::http("slow by 0.3 s", json().after(300), RELAYED),
+            Case::http("slow by 0.8 s", json().after(800), RELAYED),
+            Case::http("slow by 1.15 s", json().after(1150), ["no", "no", "relayed"]),
             Case::http("slow by 2.5 s", json().after(2500), NOT_TAKEN),
             Case::new("refuses connections", Downstream::Broken(Broken::Refused), NOT_TAKEN),
             Case::new("hangs in connect", Downstream::Broken(Broken::ConnectHangs), NOT_TAKEN),
@@ -344,12 +344,10 @@ async fn a_receiver_that_breaks_off_or_overflows_costs_no_event_and_no_memory() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_handed_through() {
+async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_relayed() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
-    let sized = |bytes: usize| {
-        Reply::answer(200, &format!("{}{HANDED_THROUGH}", " ".repeat(bytes - HANDED_THROUGH.len())))
-    };
-    let early = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}{HANDED_THROUGH}", head("connection: close"));
+    let sized = |bytes: usize| Reply::answer(200, &format!("{}{ANSWER}", " ".repeat(bytes - ANSWER.len())));
+    let early = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}{ANSWER}", head("connection: close"));
     let case = |name, status, body: &str, expected| Case::http(name, Reply::answer(status, body), expected);
     run(
         "The downstream receiver answers otherwise",
@@ -357,19 +355,19 @@ async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_hand
             case("200 without a body", 200, "", TAKEN),
             case("200 with no JSON", 200, "<html>It works!</html>", TAKEN),
             case("200 with half of a JSON", 200, "{\"ActionStatus\":", TAKEN),
-            Case::http("200 with 512 KiB", sized(512 * 1024), HANDED),
+            Case::http("200 with 512 KiB", sized(512 * 1024), RELAYED),
             Case::http("200 with 512 KiB and a byte", sized(512 * 1024 + 1), TAKEN),
             Case::http("200 with 8 MiB", sized(8 * 1024 * 1024), TAKEN),
-            Case::http("103, then 200", Reply::raw(&early).and_close_after(0), HANDED),
-            case("201 with JSON", 201, HANDED_THROUGH, TAKEN),
+            Case::http("103, then 200", Reply::raw(&early).and_close_after(0), RELAYED),
+            case("201 with JSON", 201, ANSWER, TAKEN),
             case("204", 204, "", TAKEN),
             Case::http("302", Reply::raw(moved), NOT_TAKEN),
             case("304", 304, "", NOT_TAKEN),
-            case("400 with JSON", 400, HANDED_THROUGH, NOT_TAKEN),
+            case("400 with JSON", 400, ANSWER, NOT_TAKEN),
             case("403", 403, "", NOT_TAKEN),
             case("429", 429, "", NOT_TAKEN),
             case("500", 500, "", NOT_TAKEN),
-            case("503 with JSON", 503, HANDED_THROUGH, NOT_TAKEN),
+            case("503 with JSON", 503, ANSWER, NOT_TAKEN),
         ],
     )
     .await;
@@ -377,11 +375,11 @@ async fn only_a_2xx_status_has_taken_a_callback_and_only_a_200_with_json_is_hand
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn over_tls_the_receiver_is_trusted_by_the_roots_that_are_set_and_breaks_no_other_way() {
-    let json = || Reply::answer(200, HANDED_THROUGH);
+    let json = || Reply::answer(200, ANSWER);
     run(
         "The downstream receiver speaks TLS",
         vec![
-            Case::tls("TLS: answers at once", json(), HANDED),
+            Case::tls("TLS: answers at once", json(), RELAYED),
             Case::new("TLS: an unknown authority", Downstream::Unknown(json()), NOT_TAKEN),
             Case::tls("TLS: slow by 2.5 s", json().after(2500), NOT_TAKEN),
             Case::tls("TLS: hangs before the headers", Reply::silence(), NOT_TAKEN),
@@ -398,12 +396,12 @@ async fn with_all_of_them_broken_the_answer_still_leaves_in_time_and_the_log_has
     let hangs = || always(Fault::Hang);
     let denies = || always(Fault::error("AccessDeniedException"));
     let slow = always(Fault::Delay(Duration::from_millis(300)));
-    let answers = Reply::answer(200, HANDED_THROUGH);
+    let answers = Reply::answer(200, ANSWER);
     let silent = || Downstream::Http(Reply::silence());
     let refused = || Downstream::Broken(Broken::Refused);
     let table = |case: Case, table| Case { table, table_is_fine: false, ..case };
     let queue = |case: Case, queue| Case { queue, queue_is_fine: false, ..case };
-    let fine = |name| Case::http(name, answers.clone(), HANDED);
+    let fine = |name| Case::http(name, answers.clone(), RELAYED);
     run(
         "The downstream receiver, the table and the queues are broken",
         vec![
