@@ -125,14 +125,15 @@ screenshots: $(TOOLS)/aws/installed
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
-# Other binaries of webhook to compare with: BEFORE=/path/to/webhook. EVENTS_ONLY=1 leaves out all but warm events.
+# Another webhook to compare with, built with symbols as here: BEFORE=…; EVENTS_ONLY=1 leaves out all but warm events.
+bench: FUNCTIONS := $(TARGET_DIR)/bench/functions
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md; BEFORE=…, EVENTS_ONLY=1
-	cargo build --locked --release --bins
+	CARGO_PROFILE_RELEASE_STRIP=false cargo build --locked --release --bins --target-dir $(FUNCTIONS)
 	cargo build $(BENCH) --release --package floor
 	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
-		$(if $(EVENTS_ONLY),events) floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(TARGET_DIR)/release/webhook \
-		zip:redrive=$(TARGET_DIR)/release/redrive zip:reconcile=$(TARGET_DIR)/release/reconcile \
+		$(if $(EVENTS_ONLY),events) floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(FUNCTIONS)/release/webhook \
+		zip:redrive=$(FUNCTIONS)/release/redrive zip:reconcile=$(FUNCTIONS)/release/reconcile zip:publish=$(FUNCTIONS)/release/publish \
 		$(if $(BEFORE),before=$(BEFORE))
 
 # What the examples in JavaScript import, for their tests.

@@ -65,6 +65,8 @@ pub struct Function {
     /// What it is called in the tables.
     pub name: String,
     binary: PathBuf,
+    /// GLIBC_TUNABLES, which the template sets for ours.
+    tunables: Option<&'static str>,
 }
 
 /// The bytes of a zip file with a binary as `bootstrap`.
@@ -95,7 +97,7 @@ async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
     let bench = Bench { functions: &functions, folder };
     let full = Share::all();
     let work = Work {
-        binary: &functions[report::OURS].binary,
+        function: &functions[report::OURS],
         share: &full,
         kind: Kind::Creation(2),
         events: 2,
@@ -150,8 +152,7 @@ type Runs = Vec<Vec<Run>>;
 impl Bench<'_> {
     /// Runs every function.
     async fn all(&self, processes: usize, work: Work<'_>) -> Result<Runs, Box<dyn Error>> {
-        let works: Vec<_> =
-            self.functions.iter().map(|function| Work { binary: &function.binary, ..work }).collect();
+        let works: Vec<_> = self.functions.iter().map(|function| Work { function, ..work }).collect();
         self.interleaved(processes, &works).await
     }
 
@@ -166,7 +167,7 @@ impl Bench<'_> {
             }
             for (work, runs) in turn {
                 let run = lambda::run(*work, self.folder).await;
-                runs.push(run.map_err(|error| format!("{}: {error}", work.binary.display()))?);
+                runs.push(run.map_err(|error| format!("{}: {error}", work.function.name))?);
             }
         }
         Ok(runs)
@@ -206,7 +207,7 @@ impl Bench<'_> {
             let mut counts = Vec::new();
             for function in self.functions {
                 let way = Way::DefaultTrust;
-                let work = Work { binary: &function.binary, kind, way, counts_instructions: true, ..work };
+                let work = Work { function, kind, way, counts_instructions: true, ..work };
                 let few = lambda::run(Work { events: FEW_EVENTS, ..work }, self.folder).await?;
                 let many = lambda::run(Work { events: MANY_EVENTS, ..work }, self.folder).await?;
                 if !many.record.is_null() && many.record["outcome"] != "stored" {
@@ -277,7 +278,8 @@ fn functions(
         let only_zip = name.strip_prefix("zip:");
         zips.push(Zip { name: only_zip.unwrap_or(name).to_owned(), bytes });
         if only_zip.is_none() {
-            functions.push(Function { name: name.to_owned(), binary });
+            let tunables = (functions.len() == report::OURS).then(tunables).transpose()?;
+            functions.push(Function { name: name.to_owned(), binary, tunables });
         }
     }
     if functions.len() <= report::OURS {
@@ -286,10 +288,20 @@ fn functions(
     Ok((functions, zips))
 }
 
-/// The size of a deployment package.
+/// The variable GLIBC_TUNABLES of the deployed functions.
+fn tunables() -> Result<&'static str, &'static str> {
+    let mut lines = include_str!("../../template.yaml").lines();
+    let value = lines.find_map(|line| line.trim_start().strip_prefix("GLIBC_TUNABLES: "));
+    value.ok_or("template.yaml: expected GLIBC_TUNABLES")
+}
+
+/// The size of a deployment package, which has no symbols.
 fn zipped(binary: &Path, folder: &Path) -> Result<u64, Box<dyn Error>> {
     let (bootstrap, zip) = (folder.join("bootstrap"), folder.join("bootstrap.zip"));
-    std::fs::copy(binary, &bootstrap)?;
+    let status = Command::new("strip").arg("-o").args([bootstrap.as_path(), binary]).status();
+    if !status.map_err(|error| format!("strip: {error}"))?.success() {
+        return Err("strip failed".into());
+    }
     let status = Command::new("zip").args(["-q", "-j"]).args([&zip, &bootstrap]).status();
     if !status.map_err(|error| format!("zip: {error}"))?.success() {
         return Err("zip failed".into());

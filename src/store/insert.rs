@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_sdk_dynamodb::types::{BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
@@ -50,23 +52,24 @@ impl Store {
     /// Inserts a batch, and returns the refused items.
     async fn insert_batch<'a>(
         &self,
-        mut pending: Vec<ItemWrite<'a>>,
+        batch: Vec<ItemWrite<'a>>,
         deadline: Instant,
     ) -> Result<Vec<ItemWrite<'a>>, StoreError> {
-        for write in &mut pending {
-            write.attempt = Some(Attempt { revision: new_revision(), effect: Effect::Stored });
-        }
+        let mut pending: Vec<_> = batch.into_iter().map(|write| (write, new_revision())).collect();
         let (mut refused, mut backoff) = (Vec::new(), Backoff::default());
         loop {
             let codes = self.execute(&pending, deadline).await?;
             let (mut again, mut reason) = (Vec::new(), String::new());
-            for (write, code) in pending.into_iter().zip(codes) {
+            for ((mut write, revision), code) in pending.into_iter().zip(codes) {
                 match code {
                     None => {}
-                    // Perhaps by our own write, whose answer was lost.
-                    Some(ErrorCode::DuplicateItem) => refused.push(write),
+                    Some(ErrorCode::DuplicateItem) => {
+                        // Perhaps by our own write, whose answer was lost.
+                        write.attempt = Some(Attempt { revision, effect: Effect::Stored });
+                        refused.push(write);
+                    }
                     Some(code) if is_transient(&code) => {
-                        again.push(write);
+                        again.push((write, revision));
                         code.as_str().clone_into(&mut reason);
                     }
                     Some(code) => return Err(StoreError::Refused(code.as_str().to_owned())),
@@ -86,13 +89,11 @@ impl Store {
     /// Runs a batch; returns the error code of each statement, in their order.
     async fn execute(
         &self,
-        pending: &[ItemWrite<'_>],
+        pending: &[(ItemWrite<'_>, u64)],
         deadline: Instant,
     ) -> Result<Vec<Option<ErrorCode>>, StoreError> {
-        let attempt = || {
-            let statements = pending.iter().filter_map(|write| self.statement(write)).collect();
-            self.client.batch_execute_statement().set_statements(Some(statements)).send()
-        };
+        let attempt =
+            || self.client.batch_execute_statement().set_statements(Some(self.statements(pending))).send();
         let answer = retry_until(deadline, || hedged(HEDGE_AFTER, attempt)).await?;
         let results = answer.responses.unwrap_or_default();
         if results.len() != pending.len() {
@@ -105,26 +106,46 @@ impl Store {
         Ok(results.into_iter().map(|result| result.error.map(code)).collect())
     }
 
-    /// Puts an item if there is none. The names are this program's own; every value is a parameter.
-    fn statement(&self, write: &ItemWrite<'_>) -> Option<BatchStatementRequest> {
-        let mut text = String::with_capacity(STATEMENT_CAPACITY);
-        text.extend(["INSERT INTO \"", &self.table_name, "\" VALUE "]);
-        let mut values = Vec::with_capacity(VALUES_CAPACITY);
-        let mut put = |name: &str, value| {
-            text.extend([if values.is_empty() { "{'" } else { ",'" }, name, "':?"]);
-            values.push(value);
-        };
-        let facts = &*item::cut(write.incoming).map_or(Cow::Borrowed(write.incoming), Cow::Owned);
-        write.key.write(facts, &mut put);
-        stamp(facts, write.attempt.as_ref()?.revision, &mut put);
-        text.push('}');
-        BatchStatementRequest::builder().statement(text).set_parameters(Some(values)).build().ok()
+    /// Each puts an item if there is none. The names are this program's own; every value is a parameter.
+    ///
+    /// The members of a creation share their facts: the text and all values but a few are made once and copied.
+    fn statements(&self, pending: &[(ItemWrite<'_>, u64)]) -> Vec<BatchStatementRequest> {
+        let mut statements = Vec::with_capacity(pending.len());
+        for pending in pending.chunk_by(|(a, _), (b, _)| std::ptr::eq(a.incoming, b.incoming)) {
+            let Some(first) = pending.first() else { continue };
+            let facts = &*item::cut(first.0.incoming).map_or(Cow::Borrowed(first.0.incoming), Cow::Owned);
+            let write_own = |(write, revision): &(ItemWrite<'_>, u64), mut put: Put<'_>| {
+                write.key.write_own(facts, &mut put);
+                stamp(facts, *revision, put);
+            };
+            let mut text = format!("INSERT INTO \"{}\" VALUE {{", self.table_name);
+            let mut add = |name: &str| text.extend(["'", name, "':?,"]);
+            let mut shared = Vec::new();
+            first.0.key.write_shared(facts, |name, value| {
+                add(name);
+                shared.push(value);
+            });
+            write_own(first, &mut |name, _| add(name));
+            text.pop();
+            text.push('}');
+            for write in pending {
+                let mut values = Vec::with_capacity(shared.len() + OWN_VALUES);
+                values.extend_from_slice(&shared);
+                write_own(write, &mut |_, value| values.push(value));
+                let statement =
+                    BatchStatementRequest::builder().statement(&text).set_parameters(Some(values));
+                statements.extend(statement.build());
+            }
+        }
+        statements
     }
 }
 
-/// The typical length of a statement, and the number of its values: room that need not grow.
-const STATEMENT_CAPACITY: usize = 256;
-const VALUES_CAPACITY: usize = 12;
+/// Receives the attributes of an item.
+type Put<'a> = &'a mut dyn FnMut(&str, AttributeValue);
+
+/// The most values that an item has of its own: `sk`, `account`, `account_key`, `revision`, `expires_at`.
+const OWN_VALUES: usize = 5;
 
 /// Whether a statement that failed like this may succeed if it is sent again.
 fn is_transient(code: &ErrorCode) -> bool {

@@ -85,7 +85,7 @@ pub fn partition_key(group: &GroupKey) -> String {
 
 /// `<SdkAppid>#<id>`, the form of all hash keys.
 pub(crate) fn scoped_key(sdk_app_id: u64, id: &str) -> String {
-    format!("{sdk_app_id}#{id}")
+    [&sdk_app_id.to_string(), "#", id].concat()
 }
 
 /// The primary key of one item.
@@ -158,16 +158,28 @@ impl ItemKey<'_> {
 
     /// Gives the attributes of these facts one by one, each with its name.
     pub(crate) fn write(&self, facts: &Facts, mut put: impl FnMut(&str, AttributeValue)) {
-        let kind = self.kind();
-        put("pk", text(partition_key(self.group)));
+        self.write_shared(facts, &mut put);
+        self.write_own(facts, put);
+    }
+
+    /// Those that depend on the account.
+    pub(super) fn write_own(&self, facts: &Facts, mut put: impl FnMut(&str, AttributeValue)) {
         put("sk", text(self.sk()));
-        put("group_id", text(&self.group.group_id));
-        match self.account {
-            Some(account) => put("account", text(account)),
-            None => put("sdk_app_id", number(self.group.sdk_app_id)),
+        if let Some(account) = self.account {
+            put("account", text(account));
         }
         if let Some(account) = self.indexed_account(facts) {
             put("account_key", text(scoped_key(self.group.sdk_app_id, account)));
+        }
+    }
+
+    /// Those that all accounts with the same facts share.
+    pub(super) fn write_shared(&self, facts: &Facts, mut put: impl FnMut(&str, AttributeValue)) {
+        let kind = self.kind();
+        put("pk", text(partition_key(self.group)));
+        put("group_id", text(&self.group.group_id));
+        if self.account.is_none() {
+            put("sdk_app_id", number(self.group.sdk_app_id));
         }
         for (life, fact) in [(&kind.began, &facts.began), (&kind.ended, &facts.ended)] {
             let Some(fact) = fact else { continue };
