@@ -348,6 +348,17 @@ async fn every_gateway_forwards_the_same_parameters_and_the_same_body() {
 }
 
 #[tokio::test]
+async fn a_query_that_no_url_can_hold_is_forwarded_with_its_characters_escaped() {
+    let setting = Setting::start(willing().await).await;
+    let genuine = query(Kind::Roster.command());
+    let request = post(&format!("{genuine}&team=red team&q=\"é\""), Kind::Roster.body());
+    let answer = ask(&setting.webhook, &request).await;
+    assert_eq!((answer.outcome(), answer.forward()), ("stored", "ok"));
+    let received = setting.downstream.take().remove(0);
+    assert_eq!(received.query(), format!("key=hunter2&{genuine}&team=red%20team&q=%22%C3%A9%22"));
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_callbacks_whatever_is_answered() {
     for reply in [
         Reply::answer(200, ANSWER),
