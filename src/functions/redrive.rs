@@ -26,7 +26,7 @@ const FORWARD_BUDGET: Duration = Duration::from_secs(5);
 const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The number of messages under way at once. One with a compressed body is alone: as an event, the largest takes over 100 MB.
-const MAX_PARALLEL: u32 = 4;
+const MAX_PARALLEL_MESSAGES: u32 = 4;
 
 /// Finishes queued callbacks.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub struct Redrive {
     /// Signs late deliveries.
     token: Option<Token>,
     dead_letter_queue: Option<Queue>,
-    /// For the events of a batch.
-    memory: Semaphore,
+    /// One for each message under way.
+    slots: Semaphore,
 }
 
 /// The end of one message.
@@ -64,7 +64,7 @@ impl Redrive {
             forwarder: settings.forward_url.map(forwarder),
             token: settings.token,
             dead_letter_queue: settings.dead_letter_queue_url.map(queue),
-            memory: Semaphore::new(MAX_PARALLEL as usize),
+            slots: Semaphore::new(MAX_PARALLEL_MESSAGES as usize),
         }
     }
 
@@ -79,23 +79,24 @@ impl Redrive {
     ) {
         let start = Instant::now();
         let work = batch.iter().enumerate().map(|(index, text)| async move {
-            let begun = start.elapsed();
-            (index, begun, self.process(text, now + begun, deadline).await)
+            let started_after = start.elapsed();
+            (index, started_after, self.process(text, now + started_after, deadline).await)
         });
-        let mut ended = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(MAX_PARALLEL as usize);
+        let mut ended =
+            stream::iter(work.collect::<Vec<_>>()).buffer_unordered(MAX_PARALLEL_MESSAGES as usize);
         let mut unswept = Vec::new();
-        while let Some((index, begun, finished)) = ended.next().await {
+        while let Some((index, started_after, finished)) = ended.next().await {
             if finished.has_leftovers {
-                unswept.push((index, begun, finished));
+                unswept.push((index, started_after, finished));
             } else {
-                report(index, finished.timed(start.elapsed() - begun, now + start.elapsed()));
+                report(index, finished.timed(start.elapsed() - started_after, now + start.elapsed()));
             }
         }
-        for (index, begun, finished) in unswept {
+        for (index, started_after, finished) in unswept {
             // Read once more, as the memory is not enough for all events of a batch.
             let swept = self.sweep(&batch[index], deadline).await;
             let finished = Finished { result: swept.and(finished.result), ..finished };
-            report(index, finished.timed(start.elapsed() - begun, now + start.elapsed()));
+            report(index, finished.timed(start.elapsed() - started_after, now + start.elapsed()));
         }
     }
 
@@ -104,9 +105,10 @@ impl Redrive {
         let Ok(message) = serde_json::from_str::<Message>(text) else {
             return Finished::new(Err(RedriveError::Message), Record::default());
         };
-        // One of them is as large as it likes, or several are small.
-        let share = if message.body_zlib.is_some() { MAX_PARALLEL } else { 1 };
-        let _memory = self.memory.acquire_many(share).await;
+        // A compressed body takes all slots: it may be very large.
+        let slots = if message.body_zlib.is_some() { MAX_PARALLEL_MESSAGES } else { 1 };
+        // The semaphore is never closed.
+        let _slots = self.slots.acquire_many(slots).await.ok();
         let record = Record::new(&Query::parse(&message.query));
         if Instant::now() >= deadline {
             return Finished::new(Err(RedriveError::OutOfTime), record);
@@ -118,18 +120,18 @@ impl Redrive {
         }
         match self.event(&message) {
             Ok(Some(event)) if !event.is_empty() => {
-                let finished = match message.pending {
+                let applied = match message.pending {
                     Pending::Sweep => Ok(Applied { effect: Effect::Duplicate, has_leftovers: true }),
                     _ => self.store.apply(&event, deadline).await,
                 };
-                let has_leftovers = finished.as_ref().is_ok_and(|applied| applied.has_leftovers);
-                let result = finished.map(|applied| applied.effect.into()).map_err(RedriveError::from);
+                let has_leftovers = applied.as_ref().is_ok_and(|applied| applied.has_leftovers);
+                let result = applied.map(|applied| applied.effect.into()).map_err(RedriveError::from);
                 Finished { result, record: record.about(Some(&event)), has_leftovers }
             }
             Ok(event) => Finished::new(Ok(Outcome::Ignored), record.about(event.as_ref())),
             Err(RedriveError::Body(error)) => {
                 let record = Record { error: Some(error.to_string()), ..record };
-                Finished::new(self.bury(error, &message, deadline).await, record)
+                Finished::new(self.quarantine(error, &message, deadline).await, record)
             }
             Err(error) => Finished::new(Err(error), record),
         }
@@ -169,7 +171,8 @@ impl Redrive {
         if is_ours { Ok(()) } else { Err(RedriveError::NotOurs) }
     }
 
-    /// Removes the items of ended lives. Out of sight already, they are no failure if time runs out.
+    /// Removes the items of ended lives. If time runs out, the message comes again: readers don't see those items, so that
+    /// it is no failure.
     async fn sweep(&self, text: &str, deadline: Instant) -> Result<(), RedriveError> {
         if Instant::now() >= deadline {
             return Err(RedriveError::Unswept);
@@ -182,7 +185,7 @@ impl Redrive {
     }
 
     /// Moves a message whose body can't be read to the dead-letter queue: no retry can mend it.
-    async fn bury(
+    async fn quarantine(
         &self,
         error: BodyError,
         message: &Message,
@@ -233,7 +236,7 @@ pub enum RedriveError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the dead-letter queue did not take a body that can't be read")]
-    Bury(#[from] QueueError),
+    Quarantine(#[from] QueueError),
     /// The event is in the table; items of an ended life are left.
     #[error("the sweep is not finished")]
     Unswept,

@@ -26,18 +26,18 @@ use crate::store::{Applied, Store, StoreError};
 /// Deadlines, counted from the start of the handler. Chat waits 2 s, and the gateway and the network need some of it: the
 /// answer leaves by 1.5 s. 0.9 s: the table, and the forwarding of a kept event beside it. 1.0 s: the forwarding of other
 /// callbacks. 1.3 s: queues and decisions.
-const STORE_BUDGET: Duration = Duration::from_millis(900);
-const RELAY_BUDGET: Duration = Duration::from_millis(1000);
-const QUEUE_BUDGET: Duration = Duration::from_millis(1300);
+const STORE_BY: Duration = Duration::from_millis(900);
+const RELAY_BY: Duration = Duration::from_millis(1000);
+const QUEUE_BY: Duration = Duration::from_millis(1300);
 
-/// An attempt is ended by the budget alone.
-const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: STORE_BUDGET };
+/// The deadline ends an attempt first.
+const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: STORE_BY };
 
-/// The queues have at least 0.3 s.
-const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BUDGET };
+/// The deadline ends an attempt first: after `RELAY_BY`, 0.3 s are left.
+const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BY };
 
 /// For a connection to the downstream receiver.
-const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BUDGET;
+const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BY;
 
 /// Receives callbacks.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub struct Webhook {
     application: Application,
     verifier: Verifier,
     store: Store,
-    downstream: Downstream,
+    outlets: Outlets,
     is_cold: AtomicBool,
 }
 
-/// Where callbacks go beside the table, each of it optional.
+/// Where callbacks go besides the table; each is optional.
 #[derive(Debug, Default)]
-pub struct Downstream {
+pub struct Outlets {
     /// For events that can't be stored in time; without it such an event is answered 503.
     pub retry_queue: Option<Queue>,
     /// For genuine bodies that can't be read.
@@ -71,8 +71,8 @@ pub fn ignored(now: SystemTime) -> Record {
 
 impl Webhook {
     /// Puts the parts together.
-    pub fn new(application: Application, verifier: Verifier, store: Store, downstream: Downstream) -> Self {
-        Self { application, verifier, store, downstream, is_cold: AtomicBool::new(true) }
+    pub fn new(application: Application, verifier: Verifier, store: Store, outlets: Outlets) -> Self {
+        Self { application, verifier, store, outlets, is_cold: AtomicBool::new(true) }
     }
 
     /// Puts the parts together that the settings name. Nothing is connected yet, but DynamoDB's address is prefetched.
@@ -86,13 +86,13 @@ impl Webhook {
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
         let sqs = aws.sqs(QUEUE_TIMEOUTS);
         let queue = |url| Queue::new(sqs.clone(), url);
-        let downstream = Downstream {
+        let outlets = Outlets {
             retry_queue: settings.retry_queue_url.map(queue),
             dead_letter_queue: settings.dead_letter_queue_url.map(queue),
             forwarder: settings.forward_url.map(|url| Forwarder::new(url, aws.http(FORWARD_CONNECT_TIMEOUT))),
             forward_queue: settings.forward_queue_url.map(queue),
         };
-        Self::new(settings.application, settings.verifier, store, downstream)
+        Self::new(settings.application, settings.verifier, store, outlets)
     }
 
     /// Answers one request that arrived at `now`; the record is for the log.
@@ -113,8 +113,8 @@ impl Webhook {
         self.verifier.signed_by(query.sign().ok()??, query.request_time().ok()??)
     }
 
-    /// Checks method, SdkAppid, Sign and RequestTime, size, command, in this order: nothing is read from a body before its
-    /// sender is accepted.
+    /// Checks method, SdkAppid, Sign and RequestTime, the loop header, size, command, in this order: nothing is read from a
+    /// body before its sender is accepted.
     fn admit<'a>(
         &self,
         request: &'a Request,
@@ -152,7 +152,7 @@ impl Webhook {
 
     /// Stores and forwards an event concurrently, then queues the work that failed.
     async fn store_and_forward(&self, event: Event, callback: &Callback<'_>, start: Instant) -> Delivery {
-        let deadline = start + STORE_BUDGET;
+        let deadline = start + STORE_BY;
         let (table, forward) =
             tokio::join!(self.store(&event, deadline), self.forward(Want::Status, callback, deadline));
         let delivery = Delivery { event: Some(event), table, forward, ..Delivery::default() };
@@ -161,23 +161,23 @@ impl Webhook {
 
     /// Forwards a callback that is not kept. Without a downstream receiver it is answered OK.
     async fn relay(&self, callback: &Callback<'_>, start: Instant) -> Delivery {
-        let forward = self.forward(Want::Json, callback, start + RELAY_BUDGET).await;
+        let forward = self.forward(Want::Json, callback, start + RELAY_BY).await;
         self.queue_owed(Delivery { forward, ..Delivery::default() }, callback, start).await
     }
 
     /// Relays a decision, which is the downstream receiver's alone. Without one, OK means that all is allowed.
     async fn relay_decision(&self, callback: &Callback<'_>, start: Instant) -> Delivery {
-        let forward = self.forward(Want::Decision, callback, start + QUEUE_BUDGET).await;
+        let forward = self.forward(Want::Decision, callback, start + QUEUE_BY).await;
         Delivery { is_decision: true, forward, ..Delivery::default() }
     }
 
     /// Refuses a body that can't be read. A genuine one is forwarded, and goes to the dead-letter queue: no retry can mend
-    /// it, and an alarm reports it there.
+    /// it, and an alarm reports it there. Of a body that names another command than its URL, Sign proves nothing.
     async fn quarantine(&self, error: BodyError, callback: &Callback<'_>, start: Instant) -> Delivery {
         if callback.sender != Sender::Genuine || error == BodyError::OtherCommand {
             return Delivery::refused(error);
         }
-        let forward = self.forward(Want::Status, callback, start + STORE_BUDGET).await;
+        let forward = self.forward(Want::Status, callback, start + STORE_BY).await;
         self.queue_owed(Delivery { forward, ..Delivery::refused(error) }, callback, start).await
     }
 
@@ -201,13 +201,13 @@ impl Webhook {
             Sender::Genuine => &[],
             Sender::Anonymous => &["Sign", "RequestTime"],
         };
-        let forwarder = self.downstream.forwarder.as_ref()?;
+        let forwarder = self.outlets.forwarder.as_ref()?;
         Some(forwarder.relay(want, &callback.query.without(unchecked), callback.body, deadline).await)
     }
 
     /// Queues the work that is left.
     async fn queue_owed(&self, mut delivery: Delivery, callback: &Callback<'_>, start: Instant) -> Delivery {
-        let Downstream { retry_queue, dead_letter_queue, forward_queue, .. } = &self.downstream;
+        let Outlets { retry_queue, dead_letter_queue, forward_queue, .. } = &self.outlets;
         let queue = |pending| match pending {
             Pending::Table if delivery.refusal.is_some() => dead_letter_queue,
             Pending::Table | Pending::Sweep => retry_queue,
@@ -221,7 +221,7 @@ impl Webhook {
         let sent = owed.into_iter().map(async |pending| {
             let message = Message { pending, ..message.clone() };
             let sent = match queue(pending) {
-                Some(queue) => queue.send(&message, start + QUEUE_BUDGET).await,
+                Some(queue) => queue.send(&message, start + QUEUE_BY).await,
                 None => Err(QueueError::Missing),
             };
             (message, sent)

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest,
+    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum as ErrorCode, BatchStatementRequest,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
@@ -19,8 +19,11 @@ use crate::retry::{Backoff, RetryError, hedged, retry_until};
 /// The most statements in one batch.
 const BATCH_MAX_STATEMENTS: usize = 25;
 
+/// An error code for a failed statement without one.
+const NO_CODE: &str = "no code";
+
 /// How many batches of one event are under way at once. One partition key takes 1,000 write units a second.
-const MAX_PARALLEL: usize = 4;
+const MAX_PARALLEL_BATCHES: usize = 4;
 
 impl Store {
     /// Inserts items, and returns those that are not written: they have to be read first. Once an item is refused, no
@@ -44,7 +47,8 @@ impl Store {
         let Some(first) = batches.next() else { return Ok(Vec::new()) };
         let mut left = first.await?;
         let batches: Vec<_> = batches.collect();
-        let others: Vec<_> = stream::iter(batches).buffer_unordered(MAX_PARALLEL).try_collect().await?;
+        let others: Vec<_> =
+            stream::iter(batches).buffer_unordered(MAX_PARALLEL_BATCHES).try_collect().await?;
         left.extend(others.into_iter().flatten());
         Ok(left)
     }
@@ -59,7 +63,7 @@ impl Store {
         let (mut refused, mut backoff) = (Vec::new(), Backoff::default());
         loop {
             let codes = self.execute(&pending, deadline).await?;
-            let (mut again, mut reason) = (Vec::new(), String::new());
+            let (mut again, mut last) = (Vec::new(), ErrorCode::from(NO_CODE));
             for ((mut write, revision), code) in pending.into_iter().zip(codes) {
                 match code {
                     None => {}
@@ -70,7 +74,7 @@ impl Store {
                     }
                     Some(code) if is_transient(&code) => {
                         again.push((write, revision));
-                        code.as_str().clone_into(&mut reason);
+                        last = code;
                     }
                     Some(code) => return Err(StoreError::Refused(code.as_str().to_owned())),
                 }
@@ -81,7 +85,7 @@ impl Store {
             pending = again;
             backoff.wait(deadline).await;
             if Instant::now() >= deadline {
-                return Err(RetryError::Transient(reason.into()).into());
+                return Err(RetryError::Transient(last.as_str().into()).into());
             }
         }
     }
@@ -100,13 +104,12 @@ impl Store {
             let counts = format!("{} results for {} statements", results.len(), pending.len());
             return Err(StoreError::Refused(counts));
         }
-        let code = |error: aws_sdk_dynamodb::types::BatchStatementError| {
-            error.code.unwrap_or_else(|| ErrorCode::from("none"))
-        };
+        let code = |error: BatchStatementError| error.code.unwrap_or_else(|| ErrorCode::from(NO_CODE));
         Ok(results.into_iter().map(|result| result.error.map(code)).collect())
     }
 
-    /// Each puts an item if there is none. The names are this program's own; every value is a parameter.
+    /// An INSERT for each item, which fails if there is one. Attribute names are fixed in this program; every value is a
+    /// parameter.
     ///
     /// The members of a creation share their facts: the text and all values but a few are made once and copied.
     fn statements(&self, pending: &[(ItemWrite<'_>, u64)]) -> Vec<BatchStatementRequest> {

@@ -31,7 +31,7 @@ pub(super) enum Expected {
     Stored(Attributes),
 }
 
-/// Our previous attempt, whose response may be lost: if it succeeded, it fails the next one.
+/// Our previous attempt, whose response may be lost: if it did succeed, the next attempt's condition fails.
 pub(super) struct Attempt {
     pub revision: u64,
     pub effect: Effect,
@@ -75,7 +75,7 @@ impl Store {
             if refused.len() < count {
                 effect = Effect::Stored;
             }
-            // In an order of our own: rivals that write the same event share its members.
+            // Two writers of the same event then don't collide on each member.
             fastrand::shuffle(&mut refused);
             writes = stored;
             writes.extend(refused);
@@ -129,7 +129,7 @@ impl Store {
                     let is_sweep_due = is_sweep_due || item.ends_life;
                     return Ok(Written { effect, facts: merged, is_sweep_due });
                 }
-                Some(refusal) => write.expected = refusal,
+                Some(present) => write.expected = present,
             }
             write.attempt = Some(Attempt { revision: item.revision, effect });
             if stored.is_some() {
@@ -149,6 +149,7 @@ impl Store {
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let request = match (item.stored, item.stored.and_then(|stored| stored.get("revision"))) {
                 (None, _) => request.condition_expression("attribute_not_exists(pk)"),
+                // Another program may have written it without one.
                 (Some(_), None) => request.condition_expression("attribute_not_exists(revision)"),
                 (Some(_), Some(revision)) => request
                     .condition_expression("revision = :revision")

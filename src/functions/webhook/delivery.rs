@@ -21,7 +21,7 @@ pub(super) struct Delivery {
     pub is_decision: bool,
     /// The event of a command that is kept.
     pub event: Option<Event>,
-    /// Its way into the table.
+    /// The result of writing it to the table.
     pub table: Option<Result<Applied, StoreError>>,
     /// The downstream receiver's answer, if it is to be relayed.
     pub forward: Option<Result<Option<String>, ForwardError>>,
@@ -120,13 +120,13 @@ impl Delivery {
 
     /// The errors of everything that failed.
     fn errors(&self) -> Option<String> {
-        let table =
-            self.table.as_ref().and_then(|table| table.as_ref().err()).map(|error| error as &dyn Error);
-        let forward = self.forward.as_ref().and_then(|forward| forward.as_ref().err());
-        let queued = self.queued.iter().filter_map(|(_, queued)| queued.as_ref().err());
-        let errors = table.into_iter().chain(forward.map(|error| error as &dyn Error));
-        let errors: Vec<String> =
-            errors.chain(queued.map(|error| error as &dyn Error)).map(error_chain).collect();
+        fn error<T, E: Error>(result: &Result<T, E>) -> Option<String> {
+            result.as_ref().err().map(|error| error_chain(error))
+        }
+        let table = self.table.iter().filter_map(error);
+        let forward = self.forward.iter().filter_map(error);
+        let queued = self.queued.iter().filter_map(|(_, sent)| error(sent));
+        let errors: Vec<String> = table.chain(forward).chain(queued).collect();
         (!errors.is_empty()).then(|| errors.join("; "))
     }
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn unreadable() -> Delivery {
-        Delivery::refused(BodyError::OtherCommand)
+        Delivery::refused(BodyError::Field { field: "body".to_owned(), expected: "JSON".to_owned() })
     }
 
     /// Queues the work that is left, with this success.
@@ -236,8 +236,8 @@ mod tests {
             (Delivery { forward: forwarded(Some("{}")), ..decision() }, Outcome::Forwarded, Info, 0),
             (Delivery { forward: not_forwarded(), ..decision() }, Outcome::Undecided, Warn, 120_008),
             (Delivery::refused(Refusal::Method), Outcome::Rejected, Warn, 120_005),
-            (queued(unreadable(), true), Outcome::Rejected, Warn, 120_002),
-            (queued(unreadable(), false), Outcome::Lost, Error, 120_002),
+            (queued(unreadable(), true), Outcome::Rejected, Warn, 120_001),
+            (queued(unreadable(), false), Outcome::Lost, Error, 120_001),
         ] {
             let record = delivery.record(&Query::parse(""));
             assert_eq!((record.outcome, record.level, record.error_code), (outcome, level, error_code));
