@@ -125,7 +125,8 @@ screenshots: $(TOOLS)/aws/installed
 	cargo build --locked --package chat-groups-cli
 	$(WITH_TOOLS) python tests/e2e/screenshots.py
 
-# Another webhook to compare with, built with symbols as here: BEFORE=…; EVENTS_ONLY=1 leaves out all but warm events.
+# A folder with another webhook and redrive to compare with, built with symbols as here: BEFORE=…; EVENTS_ONLY=1 leaves
+# out all but warm events.
 bench: FUNCTIONS := $(TARGET_DIR)/bench/functions
 bench: ## Measures webhook beside an empty function and the usual one: BENCHMARKS.md; BEFORE=…, EVENTS_ONLY=1
 	CARGO_PROFILE_RELEASE_STRIP=false cargo build --locked --release --bins --target-dir $(FUNCTIONS)
@@ -133,8 +134,8 @@ bench: ## Measures webhook beside an empty function and the usual one: BENCHMARK
 	cargo build $(BENCH) --profile usual --package usual
 	cargo run $(BENCH) --quiet --profile harness --package bench -- \
 		$(if $(EVENTS_ONLY),events) floor=$(TARGET_DIR)/bench/release/floor usual=$(TARGET_DIR)/bench/usual/usual webhook=$(FUNCTIONS)/release/webhook \
-		zip:redrive=$(FUNCTIONS)/release/redrive zip:reconcile=$(FUNCTIONS)/release/reconcile zip:publish=$(FUNCTIONS)/release/publish \
-		$(if $(BEFORE),before=$(BEFORE))
+		batch:redrive=$(FUNCTIONS)/release/redrive zip:reconcile=$(FUNCTIONS)/release/reconcile zip:publish=$(FUNCTIONS)/release/publish \
+		$(if $(BEFORE),before=$(BEFORE)/webhook batch:before=$(BEFORE)/redrive)
 
 # What the examples in JavaScript import, for their tests.
 $(TOOLS)/node/installed: tools/node/package-lock.json

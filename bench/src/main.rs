@@ -1,7 +1,8 @@
 //! Measures functions side by side in one run: an empty one, the usual one, ours.
 //!
 //! Arguments: `name=binary` for each; the first is the floor, the second the usual one, the third ours, and more may
-//! follow to compare ours with. Of `zip:name=binary` only the size is taken. After a first argument `events`, only the
+//! follow to compare ours with. A `batch:name=binary` is a redrive, which gets batches of queued creations; more may follow
+//! to compare it with. Of `zip:name=binary` only the size is taken. After a first argument `events`, only the
 //! costs of warm events are measured.
 
 mod cpu;
@@ -40,16 +41,20 @@ const WARM_EVENTS: usize = 1_000;
 const PACED_PROCESSES: usize = 5;
 const PACED_EVENTS: usize = 200;
 const PACE: Duration = Duration::from_millis(5);
-/// The sizes of groups, and the fresh processes for each, and for joins.
+/// The sizes of groups whose requests are counted.
 const GROUP_SIZES: [usize; 4] = [2, 20, 99, 500];
+/// The events that are measured apart, those of redrive, and the fresh processes for each.
+const EVENTS: [Kind; 5] =
+    [Kind::Creation(2), Kind::Creation(20), Kind::Creation(99), Kind::Creation(500), Kind::Join];
+const BATCH: Kind = Kind::Batch(10);
 const GROUP_PROCESSES: usize = 5;
 /// So many members are written by one process, so that all sizes take about the same time.
 const GROUP_MEMBERS: usize = 20_000;
 /// The events whose instructions are counted: the difference between two fresh processes that get so many of them. Larger
 /// groups would not be stored in time.
 const COUNTED: [Kind; 4] = [Kind::Creation(2), Kind::Creation(20), Kind::Creation(99), Kind::Join];
-const FEW_EVENTS: usize = 10;
-const MANY_EVENTS: usize = 60;
+const FEW_EVENTS: (usize, usize) = (10, 60);
+const FEW_BATCHES: (usize, usize) = (2, 8);
 /// How long answers are held back where requests are counted.
 const HOLD: Duration = Duration::from_millis(100);
 /// Lambda's memory sizes, and the fresh processes for each.
@@ -93,8 +98,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).peekable();
     let only_events = arguments.next_if_eq("events").is_some();
-    let (functions, zips) = functions(arguments, folder)?;
+    let Functions { functions, batches, zips } = functions(arguments, folder)?;
     let bench = Bench { functions: &functions, folder };
+    let redrives = Bench { functions: &batches, folder };
     let full = Share::all();
     let work = Work {
         function: &functions[report::OURS],
@@ -108,7 +114,8 @@ async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
         counts_instructions: false,
     };
     if only_events {
-        print!("{}", report::events(&functions, &bench.events(work).await?));
+        print!("{}", report::events(&functions, report::OURS, &bench.events(&EVENTS, &COUNTED, work).await?));
+        print!("{}", report::events(&batches, 0, &redrives.events(&[BATCH], &[BATCH], work).await?));
         return Ok(None);
     }
     eprintln!("cold, at full CPU");
@@ -119,7 +126,8 @@ async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
     for kind in KINDS {
         warm.push(bench.warm(kind, work).await?);
     }
-    let events = bench.events(work).await?;
+    let events = bench.events(&EVENTS, &COUNTED, work).await?;
+    let batch_events = redrives.events(&[BATCH], &[BATCH], work).await?;
     let requests = bench.requests(work).await?;
     let shares = bench.shares(work).await?;
     let (joins, large) = bench.at_memory_size(work).await?;
@@ -130,6 +138,8 @@ async fn measure(folder: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
         trust,
         warm,
         events,
+        batches,
+        batch_events,
         requests,
         shares,
         joins,
@@ -185,36 +195,51 @@ impl Bench<'_> {
     }
 
     /// What warm events cost, by the accounts that they name.
-    async fn events(&self, work: Work<'_>) -> Result<Events, Box<dyn Error>> {
+    async fn events(
+        &self,
+        kinds: &[Kind],
+        counted: &[Kind],
+        work: Work<'_>,
+    ) -> Result<Events, Box<dyn Error>> {
         let mut runs = Vec::new();
-        for kind in GROUP_SIZES.map(Kind::Creation).into_iter().chain([Kind::Join]) {
+        for &kind in kinds {
             eprintln!("warm, {}", kind.name());
-            let accounts = if let Kind::Creation(members) = kind { members } else { 1 };
+            let accounts = match kind {
+                Kind::Creation(members) => members,
+                Kind::Join => 1,
+                Kind::Batch(size) => size * 99,
+            };
             let events = 1 + (GROUP_MEMBERS / accounts).min(WARM_EVENTS);
             runs.push((kind, self.all(GROUP_PROCESSES, Work { kind, events, ..work }).await?));
         }
-        Ok(Events { runs, instructions: self.instructions(work).await? })
+        Ok(Events { runs, instructions: self.instructions(counted, work).await? })
     }
 
     /// The instructions of a warm event, by function; nothing where valgrind is not installed.
-    async fn instructions(&self, work: Work<'_>) -> Result<Vec<(Kind, Vec<f64>)>, Box<dyn Error>> {
+    async fn instructions(
+        &self,
+        counted: &[Kind],
+        work: Work<'_>,
+    ) -> Result<Vec<(Kind, Vec<f64>)>, Box<dyn Error>> {
         if Command::new("valgrind").arg("--version").output().is_err() {
             return Ok(Vec::new());
         }
         let mut instructions = Vec::new();
-        for kind in COUNTED {
+        for &kind in counted {
             eprintln!("instructions, {}", kind.name());
             let mut counts = Vec::new();
             for function in self.functions {
                 let way = Way::DefaultTrust;
                 let work = Work { function, kind, way, counts_instructions: true, ..work };
-                let few = lambda::run(Work { events: FEW_EVENTS, ..work }, self.folder).await?;
-                let many = lambda::run(Work { events: MANY_EVENTS, ..work }, self.folder).await?;
+                let (few_events, many_events) =
+                    if let Kind::Batch(_) = kind { FEW_BATCHES } else { FEW_EVENTS };
+                let few = lambda::run(Work { events: few_events, ..work }, self.folder).await?;
+                let many = lambda::run(Work { events: many_events, ..work }, self.folder).await?;
                 if !many.record.is_null() && many.record["outcome"] != "stored" {
                     eprintln!("{}: too slow to be stored in time: {}", function.name, many.record);
                 }
                 #[expect(clippy::cast_precision_loss)]
-                let events = (MANY_EVENTS - FEW_EVENTS) as f64;
+                let events = (many_events - few_events) as f64;
                 #[expect(clippy::cast_precision_loss)]
                 counts.push(many.instructions.saturating_sub(few.instructions) as f64 / events);
             }
@@ -266,26 +291,34 @@ impl Bench<'_> {
 }
 
 /// What the arguments name, and the sizes of all of it.
-fn functions(
-    arguments: impl Iterator<Item = String>,
-    folder: &Path,
-) -> Result<(Vec<Function>, Vec<Zip>), Box<dyn Error>> {
-    let (mut functions, mut zips) = (Vec::new(), Vec::new());
+#[derive(Default)]
+struct Functions {
+    functions: Vec<Function>,
+    batches: Vec<Function>,
+    zips: Vec<Zip>,
+}
+
+fn functions(arguments: impl Iterator<Item = String>, folder: &Path) -> Result<Functions, Box<dyn Error>> {
+    let Functions { mut functions, mut batches, mut zips } = Functions::default();
     for argument in arguments {
         let (name, binary) = argument.split_once('=').ok_or("expected NAME=BINARY")?;
         let binary = std::path::absolute(binary)?;
         let bytes = zipped(&binary, folder)?;
-        let only_zip = name.strip_prefix("zip:");
-        zips.push(Zip { name: only_zip.unwrap_or(name).to_owned(), bytes });
-        if only_zip.is_none() {
-            let tunables = (functions.len() == report::OURS).then(tunables).transpose()?;
-            functions.push(Function { name: name.to_owned(), binary, tunables });
+        let (list, ours, name) = match name.split_once(':') {
+            Some(("batch", name)) => (Some(&mut batches), 0, name),
+            Some((_, name)) => (None, 0, name),
+            None => (Some(&mut functions), report::OURS, name),
+        };
+        zips.push(Zip { name: name.to_owned(), bytes });
+        if let Some(list) = list {
+            let tunables = (list.len() == ours).then(tunables).transpose()?;
+            list.push(Function { name: name.to_owned(), binary, tunables });
         }
     }
     if functions.len() <= report::OURS {
         return Err("expected FLOOR=BINARY USUAL=BINARY OURS=BINARY".into());
     }
-    Ok((functions, zips))
+    Ok(Functions { functions, batches, zips })
 }
 
 /// The variable GLIBC_TUNABLES of the deployed functions.

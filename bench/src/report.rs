@@ -14,6 +14,9 @@ pub struct Measured {
     pub trust: Vec<Vec<Run>>,
     pub warm: Vec<Warm>,
     pub events: Events,
+    /// Ours and others to compare it with, which get batches.
+    pub batches: Vec<Function>,
+    pub batch_events: Events,
     /// Ours by the members of a group, with answers held back so that the waves of requests can be told apart.
     pub requests: Vec<(usize, Run)>,
     /// By memory size; nothing where this machine allows no quota.
@@ -117,7 +120,8 @@ pub fn tables(measured: &Measured) -> String {
     report.overview(measured);
     report.shares(measured);
     report.sizes(&measured.functions, &measured.events);
-    report.events(&measured.functions, &measured.events);
+    report.events(&measured.functions, OURS, &measured.events);
+    report.events(&measured.batches, 0, &measured.batch_events);
     report.requests(&measured.requests);
     report.large(measured);
     report.forward(measured);
@@ -129,9 +133,9 @@ pub fn tables(measured: &Measured) -> String {
 }
 
 /// The table of what warm events cost.
-pub fn events(functions: &[Function], events: &Events) -> String {
+pub fn events(functions: &[Function], ours: usize, events: &Events) -> String {
     let mut report = Report::default();
-    report.events(functions, events);
+    report.events(functions, ours, events);
     report.text
 }
 
@@ -190,7 +194,7 @@ impl Report {
     fn warm(&mut self, place: &str, Warm { kind, busy, idle }: &Warm) {
         let (what, limit) = match kind {
             Kind::Creation(0) => ("creation without members", 4.0),
-            Kind::Creation(_) => ("creation of two", 6.5),
+            Kind::Creation(_) | Kind::Batch(_) => ("creation of two", 6.5),
             Kind::Join => ("join of one", 4.0),
         };
         self.row(&format!("CPU, {what}{place}, idle before, ms"), Some(limit), 3, (idle, event_cpu));
@@ -246,16 +250,16 @@ impl Report {
         events.runs.iter().for_each(|(kind, runs)| self.times(&kind.name(), runs, 2));
     }
 
-    /// CPU and instructions, ours beside each of the others but the floor.
-    fn events(&mut self, functions: &[Function], events: &Events) {
+    /// CPU and instructions, ours beside each of the others but the first.
+    fn events(&mut self, functions: &[Function], ours: usize, events: &Events) {
         let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
-        let others = || (0..functions.len()).filter(|index| ![FLOOR, OURS].contains(index));
+        let others = || (1..functions.len()).filter(|index| *index != ours);
         let ratios: Vec<String> =
-            others().map(|other| format!("{} / {}", names[OURS], names[other])).collect();
+            others().map(|other| format!("{} / {}", names[ours], names[other])).collect();
         let numbers: Vec<&str> = names.iter().copied().chain(ratios.iter().map(String::as_str)).collect();
         self.head("What a warm event takes, no pause, full CPU.", &["event", "figure"], &numbers);
         let mut row = |kind: &Kind, figure: &str, values: Vec<f64>, cells: Vec<String>| {
-            let ratios = others().map(|other| format!("{:.2} ×", values[OURS] / values[other]));
+            let ratios = others().map(|other| format!("{:.2} ×", values[ours] / values[other]));
             self.cells([kind.name(), figure.to_owned()].into_iter().chain(cells).chain(ratios));
         };
         for (kind, runs) in &events.runs {
