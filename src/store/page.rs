@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{ScanKey, Store, StoreError, item, partition_key, text_of};
+use super::{ScanKey, Store, StoreError, item, text_of};
 use crate::event::{Attributes, GroupKey, text};
 use crate::retry::retry_until;
 
@@ -14,14 +14,7 @@ impl Store {
         start: Option<&ScanKey>,
         deadline: Instant,
     ) -> Result<(Vec<Attributes>, Option<ScanKey>), StoreError> {
-        let request = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(partition_key(key)))
-            .set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
+        let request = self.query(key).set_exclusive_start_key(start.map(|(pk, sk)| item::key(pk, sk)));
         let answer = retry_until(deadline, || request.clone().send()).await?;
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref().and_then(scan_key_of)))
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::merge::{Merged, is_of_earlier_life, join, merge};
 use super::{GROUP_SK, HEDGE_AFTER, Store, StoreError, item, text_of};
-use crate::event::{Attributes, Facts, GroupKey, text};
+use crate::event::{Attributes, Facts, GroupKey};
 use crate::retry::{hedged, retry_until};
 
 /// A group and its members, read page by page: whatever its size, it takes the memory of one page.
@@ -29,13 +29,7 @@ impl Store {
         key: &GroupKey,
         deadline: Instant,
     ) -> Result<Partition, StoreError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(item::partition_key(key)));
+        let query = self.query(key);
         let mut partition = Partition { group: Facts::default(), query, items: Vec::new(), start: None };
         partition.read_page(deadline).await?;
         // The group item comes before those of its members.

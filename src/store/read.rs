@@ -1,20 +1,29 @@
-//! Reading items by their keys, consistently.
+//! Reading items by their keys.
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use tokio::time::Instant;
 
 use super::write::{Expected, ItemWrite};
-use super::{HEDGE_AFTER, ItemKey, Store, StoreError, text_of};
-use crate::event::Attributes;
+use super::{HEDGE_AFTER, ItemKey, Store, StoreError, partition_key, text_of};
+use crate::event::{Attributes, GroupKey, text};
 use crate::retry::{Backoff, hedged, retry_until};
 
 /// The most keys in one request.
 pub(super) const BATCH_MAX_KEYS: usize = 100;
 
 impl Store {
-    /// One item.
+    /// A consistent Query of a group's item and those of its members after it.
+    pub(super) fn query(&self, key: &GroupKey) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.table_name).consistent_read(true);
+        query
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(partition_key(key)))
+    }
+
+    /// One item, consistently.
     pub(super) async fn item(
         &self,
         key: ItemKey<'_>,

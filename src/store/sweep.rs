@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::merge::is_of_earlier_life;
 use super::read::BATCH_MAX_KEYS;
 use super::write::new_revision;
-use super::{HEDGE_AFTER, ItemKey, MAX_PARALLEL, Store, StoreError, item, partition_key, text_of};
+use super::{HEDGE_AFTER, ItemKey, MAX_PARALLEL, Store, StoreError, item, text_of};
 use crate::event::{Attributes, Event, Facts, GroupKey, number, text};
 use crate::retry::{RetryError, hedged, retry_until};
 
@@ -62,12 +62,8 @@ impl Store {
         deadline: Instant,
     ) -> Result<(), StoreError> {
         let query = self
-            .client
-            .query()
-            .table_name(&self.table_name)
-            .consistent_read(true)
+            .query(key)
             .key_condition_expression("pk = :pk AND begins_with(sk, :member)")
-            .expression_attribute_values(":pk", text(partition_key(key)))
             .expression_attribute_values(":member", text(item::MEMBER_PREFIX))
             .projection_expression("pk, sk, event_time, left_at, changed_at, revision")
             .limit(PAGE_ITEMS);
