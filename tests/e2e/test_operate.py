@@ -4,11 +4,13 @@ and SQS."""
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
 import unittest
 from datetime import datetime, timedelta, timezone
+from unittest import mock
 
 import boto3
 import requests
@@ -256,6 +258,26 @@ class Status(Operate):
         self.assertRegex(said, "alarm mail +nobody is told")
         # The emulator does not know what this one asks: one line is unknown, and the others are not.
         self.assertRegex(said, "concurrency +unknown: ")
+
+    def test_mail_that_was_not_confirmed_and_concurrency_that_is_left(self):
+        # No emulator answers so; botocore checks the answers against AWS's own model.
+        pending = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "new@example.com"}
+        known = {"SubscriptionArn": "arn:aws:sns:eu-west-1:1:topic:1", "Protocol": "email", "Endpoint": "me@example.com"}
+        answer = {"Subscriptions": [pending, known]}
+        said = self.line("alarm_mail", {"AlarmTopicArn": "arn"}, "sns", "list_subscriptions_by_topic", answer)
+        expected = "new@example.com: NOT CONFIRMED: it gets no mail\nme@example.com: confirmed"
+        self.assertEqual(said, expected)
+        answer = {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 800}}
+        said = self.line("concurrency", None, "lambda", "get_account_settings", answer)
+        self.assertEqual(said, "800 of the account's 1000 are not reserved")
+
+    def line(self, name, outputs, service, operation, answer):
+        """A line of status, made of a scripted answer."""
+        client = boto3.client(service, **CREDENTIALS)
+        with Stubber(client) as stubber, mock.patch.object(boto3, "client", lambda _: client):
+            stubber.add_response(operation, answer)
+            program = runpy.run_path(str(ROOT / "tools/status"))
+            return program[name](outputs) if outputs else program[name]()
 
     def test_a_deployment_in_trouble(self):
         now = datetime.now(timezone.utc)

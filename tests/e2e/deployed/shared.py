@@ -13,9 +13,7 @@ def shared():
     chat, receiver, stack = Chat(), Receiver(), Stack("shared")
     secret = emulator().client("secretsmanager").describe_secret(SecretId="chat-groups/secret-key")["ARN"]
     bus = stack.events.create_event_bus(Name="changes")["EventBusArn"]
-    changes = stack.sqs.create_queue(QueueName="changes")["QueueUrl"]
-    asked = {"QueueUrl": changes, "AttributeNames": ["QueueArn"]}
-    queue = stack.sqs.get_queue_attributes(**asked)["Attributes"]["QueueArn"]
+    changes, queue = stack.new_queue("changes")
     stack.events.put_rule(Name="changes", EventBusName="changes", EventPattern='{"source": ["chat-groups"]}')
     stack.events.put_targets(Rule="changes", EventBusName="changes", Targets=[{"Id": "queue", "Arn": queue}])
     stack.deploy(

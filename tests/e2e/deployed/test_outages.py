@@ -25,6 +25,11 @@ class Outages(unittest.TestCase):
         # Twelve hours of tries every three minutes become two tries within seconds.
         for queue in QUEUES:
             cls.addClassCleanup(shared().stack.set_queue(queue, DelaySeconds=3, VisibilityTimeout=1, maxReceiveCount=2))
+        # And the five minutes for which it rings become seconds.
+        cls.addClassCleanup(shared().stack.set_alarm("lost an event", Period=10, EvaluationPeriods=1))
+        cls.mail, queue = shared().stack.new_queue("mail")
+        topic = shared().stack.outputs["ALARM_TOPIC_ARN"]
+        shared().stack.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
 
     def setUp(self):
         parts = afresh()
@@ -52,6 +57,14 @@ class Outages(unittest.TestCase):
                 visible = ("ApproximateNumberOfMessagesVisible", logical(dead_letters))
                 world.count(visible, minute, self.stack.waiting(dead_letters))
         return set(mails(monitoring(), world))
+
+    def rings_and_mails_once(self, title):
+        """An alarm without metric math: the metric of the real line, its state, and what its topic gets."""
+        for state in ("ALARM", "OK"):
+            wait_until(lambda: self.stack.alarm(title)["StateValue"] == state, SOON_SECONDS, f"{title}: {state}")
+        mails = [json.loads(mail["Message"]) for mail in self.stack.received(self.mail)]
+        mails = [(mail["AlarmName"], mail["NewStateValue"]) for mail in mails]
+        self.assertEqual(mails, [(f"{self.stack.name} {title}", "ALARM")])
 
     def outcomes(self, function):
         return [line["outcome"] for line in self.stack.lines(function, self.began)]
@@ -88,6 +101,7 @@ class Outages(unittest.TestCase):
         with self.stack.without("WebhookRole", *TABLE, "sqs:SendMessage"):
             self.assertEqual(created(self.stack, "lost"), (503, 120007))
         self.assertEqual(self.alarms(), {"Lost"})
+        self.rings_and_mails_once("lost an event")
         log = {"logGroupName": self.stack.outputs["WEBHOOK_LOG_GROUP"], "startTime": int(self.began)}
         events = self.stack.logs.filter_log_events(**log)["events"]
         lines = [event["message"] for event in events if '"lost' in event["message"]]
