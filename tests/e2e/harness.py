@@ -41,10 +41,6 @@ COUNTED = {
         "Duration": lambda line: line.get("duration_ms", 0),
         "Refused": lambda line: line.get("error_code") in {120003, 120004, 120006},
     },
-    "RedriveLog": {
-        "RetryFailed": lambda line: line["outcome"] == "failed" and line.get("forward") is None,
-        "LateForwards": lambda line: line.get("forward") is not None,
-    },
     "ReconcileLog": {
         "ReconcileFailed": lambda line: line["outcome"] == "failed",
         "Finished": lambda line: (

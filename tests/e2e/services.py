@@ -103,19 +103,6 @@ class Queues:
     def delete(self, name, message):
         self.client.delete_message(QueueUrl=self.urls[name], ReceiptHandle=message["ReceiptHandle"])
 
-    def deliver(self, name, function):
-        """What Lambda does with a queue: hands a batch to a function and deletes what has not failed."""
-        messages = self.receive(name)
-        if not messages:
-            return None
-        records = [{"messageId": message["MessageId"], "body": message["Body"]} for message in messages]
-        response = function.invoke({"Records": records})
-        failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
-        for message in messages:
-            if message["MessageId"] not in failed:
-                self.delete(name, message)
-        return len(messages), len(failed)
-
     def receive(self, name="RetryQueue"):
         """Up to ten messages, which stay visible."""
         request = {"QueueUrl": self.urls[name], "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}

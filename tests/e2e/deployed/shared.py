@@ -3,6 +3,8 @@
 import functools
 from types import SimpleNamespace
 
+from standins import OK
+
 from .stack import Stack, emulator
 from .standins import Chat, Receiver
 
@@ -31,7 +33,7 @@ def afresh():
     parts = shared()
     parts.stack.clear()
     parts.stack.sqs.purge_queue(QueueUrl=parts.changes)
-    parts.receiver.status = 200
+    parts.receiver.status, parts.receiver.says = 200, OK
     parts.receiver.requests.clear()
     parts.chat.groups = {}
     parts.chat.asked_for_roles = lambda: None

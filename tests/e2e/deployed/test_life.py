@@ -35,6 +35,9 @@ class Life(unittest.TestCase):
         self.assertIn("removed the stack life", self.stack.done("remove-failed"))
         self.assertFalse([name for name in self.stack.dynamodb.list_tables()["TableNames"] if name.startswith("life-")])
         self.stack.deploy()
+        code, said = self.stack.make("rollback")
+        self.assertNotEqual(code, 0)
+        self.assertIn("there is no version before 1; nothing was changed", said)
 
     def test_2_verify_finds_all_as_it_should_be_and_leaves_nothing(self):
         settings = {"URL": self.stack.url, "SDK_APP_ID": SDK_APP_ID, "TABLE_NAME": self.stack.table}
@@ -48,7 +51,11 @@ class Life(unittest.TestCase):
         with Load(self.stack) as load:
             self.stack.deploy(MaxRequestAgeSeconds="50")
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "50")
-            self.stack.program("set", "MaxRequestAgeSeconds=40")
+            before = self.parameters()
+            said = self.stack.program("set", "MaxRequestAgeSeconds=40")
+            self.assertIn("MaxRequestAgeSeconds: 50 -> 40", said)
+            changed = {name for name, value in self.parameters().items() if before[name] != value}
+            self.assertEqual(changed, {"MaxRequestAgeSeconds", "DeployedAt"})
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "40")
             self.stack.done("rollback")
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "50")
@@ -59,8 +66,11 @@ class Life(unittest.TestCase):
         with Load(self.stack) as load:
             self.rotate()
         self.assertEqual(set(load.answers), {(200, 0)})
-        secret = emulator().client("secretsmanager").get_secret_value(SecretId="life/token")["SecretString"]
+        secrets = emulator().client("secretsmanager")
+        secret = secrets.get_secret_value(SecretId="life/token")["SecretString"]
         self.assertEqual((secret, self.setting("CALLBACK_TOKENS")), (self.stack.token, self.stack.token))
+        with self.assertRaises(secrets.exceptions.ResourceNotFoundException):
+            secrets.get_secret_value(SecretId="life/token", VersionStage="AWSPENDING")
         self.assertNotEqual(self.stack.token, TOKEN)
 
     def rotate(self):
@@ -77,6 +87,10 @@ class Life(unittest.TestCase):
         self.stack.token = token
         said, _ = rotation.communicate("\n", timeout=ROTATION_SECONDS)
         self.assertEqual(rotation.returncode, 0, said)
+
+    def parameters(self):
+        """As `set` shows them."""
+        return dict(line.split("=", 1) for line in self.stack.program("set").splitlines())
 
     def setting(self, name):
         """A variable of the version of webhook that answers."""

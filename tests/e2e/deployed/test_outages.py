@@ -1,16 +1,18 @@
 """What fails comes back by itself or by hand: table, queue, downstream receiver, and bodies that can't be read."""
 
+import hashlib
 import json
 import tempfile
 import time
 import unittest
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from alarm import World, mails
 from template import monitoring
 
 from .shared import afresh, shared
-from .stack import wait_until
+from .stack import TOKEN, wait_until
 from .test_life import created
 
 TABLE = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PutItem", "dynamodb:Query")
@@ -96,6 +98,7 @@ class Outages(unittest.TestCase):
         self.assertEqual(self.alarms(), {"DeadLetters"})
         self.put_back()
         self.becomes_dead("RETRY_QUEUE_URL", 1)
+        self.assertEqual(self.outcomes("redrive"), ["rejected"])
 
     def test_what_neither_table_nor_queue_takes_is_in_the_log_and_is_put_back_from_there(self):
         with self.stack.without("WebhookRole", *TABLE, "sqs:SendMessage"):
@@ -119,11 +122,16 @@ class Outages(unittest.TestCase):
         self.assertEqual(self.alarms(), {"Downstream", "DeadLetters"})
         self.receiver.status = 200
         self.receiver.requests.clear()
+        put_back = time.time()
         self.put_back()
         wait_until(lambda: self.receiver.requests, SOON_SECONDS, "the callback at the receiver")
         [(path, query, body)] = self.receiver.requests
         self.assertEqual((path, json.loads(body)), ("/hook", {"CallbackCommand": MESSAGE}))
         self.assertTrue(query.startswith("own=1&"), query)
+        # Its receiver checks that it is fresh.
+        [sent], [sign] = (parse_qs(query)[name] for name in ("RequestTime", "Sign"))
+        self.assertGreaterEqual(int(sent), int(put_back))
+        self.assertEqual(sign, hashlib.sha256(f"{TOKEN}{sent}".encode()).hexdigest())
 
     def test_a_receiver_that_is_down_costs_the_table_nothing(self):
         self.receiver.status = 503
