@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 from harness import STORED, FunctionCase, body_of, bootstrap, event
 from services import TOKEN, LocalRun
@@ -54,6 +55,28 @@ class Functions(FunctionCase):
             self.assertEqual(self.answer(webhook, browser), (405, 120005, "rejected"))
             self.assertEqual(self.answer(webhook, nothing), (400, 120002, "rejected"))
             self.metrics_take(webhook.lines(), "WebhookLog")
+
+    def test_a_stranger_costs_what_the_page_says(self):
+        """docs/operate.md, A flood."""
+        forged = event("wrong-sign")
+        logged = re.compile("(CallbackCommand|OptPlatform|RequestID)=")
+        with self.function("webhook") as webhook:
+            for query, most_bytes in [
+                ("", 320),
+                (forged["rawQueryString"], 430),
+                (logged.sub(r"\1=" + "x" * 5_000, forged["rawQueryString"]), 750),
+                (logged.sub(r"\1=" + "%01" * 5_000, forged["rawQueryString"]), 2_700),
+            ]:
+                before = len(webhook.lines())
+                for _ in range(50):
+                    self.assertEqual(webhook.invoke(forged | {"rawQueryString": query})["statusCode"] // 100, 4)
+                lines = webhook.lines()[before:]
+                most = max(len(json.dumps(line, separators=(",", ":"))) for line in lines)
+                median = statistics.median(line["duration_ms"] for line in lines)
+                print(f"a refused request of {len(query)} bytes: {most} bytes of log, {median:.2f} ms", flush=True)
+                self.assertLessEqual(most, most_bytes)
+                # Lambda bills whole milliseconds.
+                self.assertLess(median, 1)
 
     def test_a_repeat_changes_nothing(self):
         with self.function("webhook") as webhook:
