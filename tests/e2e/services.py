@@ -131,10 +131,13 @@ def environment(template, function, local_run, queues, **parameters):
     standing_in = defaults | standing_in | queues.urls | parameters
     variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
     variables = {name: chosen(template, value, standing_in) for name, value in variables.items()}
-    env = {
-        name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
-    }
-    return env | {
+
+    def text(value):
+        if isinstance(value, str):
+            return value
+        return TOKEN if "Fn::Sub" in value else standing_in[target(value)]
+
+    return {name: text(value) for name, value in variables.items() if value} | {
         "AWS_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
