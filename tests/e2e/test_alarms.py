@@ -159,7 +159,7 @@ class Alarms(unittest.TestCase):
                 world.values.pop(("IteratorAge", "Publish"))
             self.expect(world, "Functions", since=30, within=1)
 
-    def test_a_receiver_behind_that_is_down_mails_once_for_decisions_and_late_callbacks(self):
+    def test_a_downstream_receiver_that_is_down_mails_once_for_decisions_and_late_callbacks(self):
         for decisions in (True, False):
             world = self.world(callbacks=60, forward="ok")
             for minute in range(30, world.minutes):
