@@ -13,6 +13,12 @@ import os
 import re
 import sys
 import tempfile
+import time
+from pathlib import Path
+
+# Filter patterns are read as the tests of the alarms read them.
+sys.path.append(str(Path(__file__).parents[1] / "tests/e2e"))
+from metric_filter import matches  # noqa: E402
 
 REGION = "eu-west-1"
 # The account's root, which no policy binds: the operator.
@@ -42,7 +48,8 @@ def main():
     templates = [parameters_of_sam, routes_from_openapi, metric_math]
     rights = [rights_of_inserts, source_of_events, lambdas_own_calls]
     events = [stream_of_inserts, failed_records]
-    for workaround in templates + rights + events:
+    watching = [metrics_of_lines, alarms_on_metrics]
+    for workaround in templates + rights + events + watching:
         workaround()
     app.main()
 
@@ -169,6 +176,63 @@ def metric_math():
         return None if "Metrics" in properties else delete(physical_id, properties)
 
     handlers |= {"create": create, "update": update, "delete": delete}
+
+
+def metrics_of_lines():
+    """A metric filter makes metrics of log lines; the emulator applies none."""
+    from ministack.services import cloudwatch, cloudwatch_logs
+
+    fan_out = cloudwatch_logs._fanout_to_subscription_filters
+
+    def fan_out_and_count(group, stream, events):
+        lines = [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
+        for (watched, _), each in cloudwatch_logs._metric_filters.items():
+            for line in lines:
+                if watched == group and matches(each["filterPattern"], line):
+                    count(line, *each["metricTransformations"])
+        fan_out(group, stream, events)
+
+    def count(line, metric):
+        def value(text):
+            return line[text[2:]] if text.startswith("$.") else text
+
+        dimensions = {name: value(text) for name, text in metric.get("dimensions", {}).items()}
+        number = value(metric["metricValue"])
+        cloudwatch.record_metric(metric["metricNamespace"], metric["metricName"], number, dimensions=dimensions)
+
+    cloudwatch_logs._fanout_to_subscription_filters = fan_out_and_count
+
+
+def alarms_on_metrics():
+    """An alarm counts the periods in which its metric, with these dimensions, reaches the threshold, all the time.
+
+    The emulator sees neither dimensions, nor periods, nor that data is missing, and looks only when somebody puts a
+    metric. Here it looks when somebody asks for alarms; those of the template take missing data for good.
+    """
+    from ministack.services import cloudwatch
+
+    describe = cloudwatch._describe_alarms
+
+    def evaluate(alarm):
+        dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm["Dimensions"]))
+        points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], dimensions), [])
+        now, reached = time.time(), 0
+        for number in range(alarm["EvaluationPeriods"]):
+            end = now - number * alarm["Period"]
+            period = [point for point in points if end - alarm["Period"] < point["Timestamp"] <= end]
+            reached += cloudwatch._calc_stats(period).get(alarm["Statistic"], 0) >= alarm["Threshold"]
+        state = "ALARM" if reached >= alarm["DatapointsToAlarm"] else "OK"
+        if state != alarm["StateValue"]:
+            change = {"AlarmName": alarm["AlarmName"], "StateValue": state, "StateReason": f"{reached} periods"}
+            cloudwatch._set_alarm_state({}, change, False, is_json=True)
+
+    def describe_evaluated(*arguments, **options):
+        for alarm in cloudwatch._alarms.values():
+            evaluate(alarm)
+        return describe(*arguments, **options)
+
+    cloudwatch._evaluate_alarm = evaluate
+    cloudwatch._describe_alarms = describe_evaluated
 
 
 def lambdas_own_calls():

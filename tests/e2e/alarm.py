@@ -25,9 +25,10 @@ class World:
     def count(self, metric, minute, value=1):
         self.values[metric][minute] = (self.values[metric][minute] or 0) + value
 
-    def answer(self, minute, status=200, times=1, **line):
+    def answer(self, minute, status=200, times=1, method="POST", **line):
         """The gateway answers; with the function's log line, unless the function was not asked."""
         self.count(("Count", "HttpApi"), minute, times)
+        self.log("AccessLog", minute, times, method=method, status=str(status))
         if status >= 400:
             self.count((f"{status // 100}xx", "HttpApi"), minute, times)
         if line:
@@ -81,32 +82,44 @@ def resolved(value, parameters):
 
 
 def points(alarm, world, minute, parameters):
-    """The alarm's expression in each of its periods; None where it has no value."""
+    """What the alarm watches, in each of its periods; None where it has no value."""
     periods = resolved(alarm["EvaluationPeriods"], parameters)
-    queries = {metric["Id"]: metric["MetricStat"] for metric in alarm["Metrics"] if "MetricStat" in metric}
-    series = {name: world.over(query, minute, periods) for name, query in queries.items()}
-    return [
-        value_of(alarm, {name: values[period] for name, values in series.items()}, parameters)
-        for period in range(periods)
-    ]
+    series = {}
+    for metric in alarm.get("Metrics") or [plain(alarm)]:
+        if "MetricStat" in metric:
+            series[metric["Id"]] = world.over(metric["MetricStat"], minute, periods)
+        else:
+            text = resolved(metric["Expression"], parameters).replace(" AND ", " and ").replace(" OR ", " or ")
+            series[metric["Id"]] = computed(text, series, periods)
+    return series["all"]
 
 
-def value_of(alarm, values, parameters):
+def plain(alarm):
+    """An alarm without metric math, as a query."""
+    metric = {name: alarm[name] for name in ("Namespace", "MetricName", "Dimensions")}
+    return {"Id": "all", "MetricStat": {"Stat": alarm["Statistic"], "Period": alarm["Period"], "Metric": metric}}
+
+
+def computed(text, series, periods):
+    """An expression in each period; None where one of its metrics has no data."""
     functions = {
         "FILL": lambda value, other: other if value is None else value,
         "IF": lambda test, yes, no: yes if test else no,
+        "DIFF": lambda change: change,
     }
-    value = None
-    for metric in alarm["Metrics"]:
-        if "Expression" in metric:
-            text = resolved(metric["Expression"], parameters).replace(" AND ", " and ").replace(" OR ", " or ")
-            try:
-                value = eval(compiled(text), {"__builtins__": {}} | functions, values)
-            except TypeError:
-                # One of the metrics has no data in this period.
-                value = None
-            values = values | {metric["Id"]: value}
-    return value
+    # DIFF is the change since the period before, which the first has not.
+    for name in re.findall(r"DIFF\((\w+)\)", text):
+        values = series[name]
+        series = series | {f"{name}_change": [None] + [now - then for then, now in zip(values, values[1:])]}
+        text = text.replace(f"DIFF({name})", f"DIFF({name}_change)")
+    results = []
+    for period in range(periods):
+        names = {name: values[period] for name, values in series.items()}
+        try:
+            results.append(eval(compiled(text), {"__builtins__": {}} | functions, names))
+        except TypeError:
+            results.append(None)
+    return results
 
 
 @cache
@@ -139,8 +152,9 @@ def mails(monitoring, world, **parameters):
             continue
         actions = {"ALARM": alarm.get("AlarmActions"), "INSUFFICIENT_DATA": alarm.get("InsufficientDataActions")}
         # Alarms over more than a day are evaluated once an hour.
-        lengths = [metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric]
-        hours = max(lengths) * resolved(alarm["EvaluationPeriods"], parameters) / 3600
+        queries = alarm.get("Metrics") or [plain(alarm)]
+        length = max(query["MetricStat"]["Period"] for query in queries if "MetricStat" in query)
+        hours = length * resolved(alarm["EvaluationPeriods"], parameters) / 3600
         last = "INSUFFICIENT_DATA"
         # An operator who has nothing to compare with leaves QuietHours alone: the world began before it was set.
         start = int(hours * 60) if alarm["TreatMissingData"] == "breaching" else 0

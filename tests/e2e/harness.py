@@ -36,14 +36,10 @@ DRIFT = "groups_added groups_changed groups_destroyed members_added members_remo
 COUNTED = {
     "WebhookLog": {
         "Callbacks": lambda line: line["outcome"] != "lost_part",
-        "Accepted": lambda line: line.get("error_code") == 0,
+        "Genuine": lambda line: line.get("error_code") in {0, 120001},
         "Forwards": lambda line: line.get("forward") is not None,
         "Duration": lambda line: line.get("duration_ms", 0),
         "Refused": lambda line: line.get("error_code") in {120003, 120004, 120006},
-    },
-    "RedriveLog": {
-        "RetryFailed": lambda line: line["outcome"] == "failed" and line.get("forward") is None,
-        "LateForwards": lambda line: line.get("forward") is not None,
     },
     "ReconcileLog": {
         "ReconcileFailed": lambda line: line["outcome"] == "failed",

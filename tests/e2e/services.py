@@ -103,19 +103,6 @@ class Queues:
     def delete(self, name, message):
         self.client.delete_message(QueueUrl=self.urls[name], ReceiptHandle=message["ReceiptHandle"])
 
-    def deliver(self, name, function):
-        """What Lambda does with a queue: hands a batch to a function and deletes what has not failed."""
-        messages = self.receive(name)
-        if not messages:
-            return None
-        records = [{"messageId": message["MessageId"], "body": message["Body"]} for message in messages]
-        response = function.invoke({"Records": records})
-        failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
-        for message in messages:
-            if message["MessageId"] not in failed:
-                self.delete(name, message)
-        return len(messages), len(failed)
-
     def receive(self, name="RetryQueue"):
         """Up to ten messages, which stay visible."""
         request = {"QueueUrl": self.urls[name], "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}
@@ -144,10 +131,13 @@ def environment(template, function, local_run, queues, **parameters):
     standing_in = defaults | standing_in | queues.urls | parameters
     variables = of_type(template, "AWS::Lambda::Function")[function]["Environment"]["Variables"]
     variables = {name: chosen(template, value, standing_in) for name, value in variables.items()}
-    env = {
-        name: TOKEN if "Fn::Sub" in value else standing_in[target(value)] for name, value in variables.items() if value
-    }
-    return env | {
+
+    def text(value):
+        if isinstance(value, str):
+            return value
+        return TOKEN if "Fn::Sub" in value else standing_in[target(value)]
+
+    return {name: text(value) for name, value in variables.items() if value} | {
         "AWS_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",

@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that stand in for others: the downstream receiver, and Chat's REST API."""
+"""HTTP servers on loopback that stand in for others, such as Chat's REST API."""
 
 import json
 import threading
@@ -40,17 +40,6 @@ class Server:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
-
-
-class Receiver(Server):
-    """A team's own receiver."""
-
-    def __init__(self):
-        super().__init__()
-        self.says = OK
-
-    def answer(self, path, body):
-        return self.says
 
 
 class ChatApi(Server):

@@ -55,7 +55,8 @@ class Alarms(unittest.TestCase):
 
     def test_passers_by_and_two_checks_of_the_deployment_are_silent(self):
         world = self.world(callbacks=1 / 180)
-        world.answer(20, 404, 200)
+        for minute in range(20, 40):
+            world.answer(minute, 404, 200, method="GET")
         world.answer(20, 405, 3, outcome="rejected", error_code=120005)
         for minute in (40, 70):
             world.answer(minute, times=12, **WELL)
@@ -107,11 +108,30 @@ class Alarms(unittest.TestCase):
                 world.log("ReconcileLog", minute, outcome="waiting")
             self.expect(world, "Unanswered", within=within, QuietHours=1)
 
-    def test_a_wrong_path_mails_at_nine_requests_a_minute(self):
-        world = World(self.monitoring, 2 * HOUR)
-        for minute in range(world.minutes):
-            world.answer(minute, 404, 9)
-        self.expect(world, "Unanswered", within=10)
+    def test_two_of_two_refused_mail_also_within_one_minute_and_one_alone_does_not(self):
+        for times, rung in [(2, ("Unanswered",)), (1, ())]:
+            world = self.world(callbacks=1 / 180)
+            world.answer(40, 403, times, outcome="rejected", error_code=120004)
+            self.expect(world, *rung, since=40, within=6)
+
+    def test_a_wrong_path_mails_once_at_any_traffic(self):
+        for interval, times, within in [(1, 9, 10), (1, 1, 10), (10, 2, 15), (29, 1, 31)]:
+            world = self.world(hours=30, callbacks=1 / 180)
+            self.nothing_comes(world, HOUR)
+            for minute in range(HOUR, world.minutes, interval):
+                world.answer(minute, 404, times)
+            self.expect(world, "Unanswered", since=HOUR, within=within, QuietHours=6)
+
+    def test_a_wrong_path_is_not_told_as_quiet_too_after_a_night(self):
+        world = self.world(hours=30, callbacks=1 / 180)
+        self.nothing_comes(world, HOUR)
+        for minute in [*range(HOUR, 10 * HOUR, 10), *range(15 * HOUR, world.minutes, 10)]:
+            world.answer(minute, 404)
+        self.assertEqual(set(mails(self.monitoring, world, QuietHours=6)), {"Unanswered"})
+
+    def nothing_comes(self, world, since):
+        for values in (world.values[("Genuine",)], world.values[("Count", "HttpApi")]):
+            values[since:] = [None] * (world.minutes - since)
 
     def test_a_throttle_of_the_gateway_mails_though_most_callbacks_pass(self):
         world = self.world(callbacks=60_000)
@@ -122,7 +142,7 @@ class Alarms(unittest.TestCase):
     def test_a_function_that_does_not_start_or_is_throttled_mails_once(self):
         for metric in ("Errors", "Throttles"):
             world = self.world(callbacks=1 / 180)
-            world.values.pop(("Accepted",))
+            world.values.pop(("Genuine",))
             for minute in range(30, world.minutes, 3):
                 world.answer(minute, 500)
                 world.count((metric, "Webhook"), minute)
@@ -139,7 +159,7 @@ class Alarms(unittest.TestCase):
                 world.values.pop(("IteratorAge", "Publish"))
             self.expect(world, "Functions", since=30, within=1)
 
-    def test_a_receiver_behind_that_is_down_mails_once_for_decisions_and_late_callbacks(self):
+    def test_a_downstream_receiver_that_is_down_mails_once_for_decisions_and_late_callbacks(self):
         for decisions in (True, False):
             world = self.world(callbacks=60, forward="ok")
             for minute in range(30, world.minutes):
@@ -205,9 +225,24 @@ class Alarms(unittest.TestCase):
     def test_no_callback_for_some_hours_mails_if_the_operator_wants_it(self):
         for hours, rung in [(6, ("Quiet",)), (0, ())]:
             world = self.world(hours=24, callbacks=1 / 30)
-            for minute in range(8 * HOUR, world.minutes):
-                world.values[("Accepted",)][minute] = None
+            self.nothing_comes(world, 8 * HOUR)
             self.expect(world, *rung, since=8 * HOUR, within=6 * HOUR, QuietHours=hours)
+
+    def test_hours_in_which_other_alarms_ring_are_not_told_as_quiet_too(self):
+        unread = ("ApproximateNumberOfMessagesVisible", "DeadLetterQueue")
+        for name, status, metric, line in [
+            ("Lost", 503, None, {"outcome": "lost", "error_code": 120007}),
+            ("Downstream", 503, None, {"outcome": "undecided", "error_code": 120008, "forward": "failed"}),
+            ("DeadLetters", 400, unread, {"outcome": "rejected", "error_code": 120001}),
+            ("Functions", 500, ("Errors", "Webhook"), {}),
+        ]:
+            world = self.world(hours=4, callbacks=1 / 180)
+            self.nothing_comes(world, HOUR)
+            for minute in range(HOUR, world.minutes, 20):
+                world.answer(minute, status, **line)
+                if metric:
+                    world.count(metric, minute)
+            self.assertEqual(set(mails(self.monitoring, world, QuietHours=2)), {name})
 
     def test_reconcile_that_fails_again_and_again_mails_once(self):
         world = self.world(hours=48)

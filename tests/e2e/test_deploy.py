@@ -88,7 +88,6 @@ class Deploy(unittest.TestCase):
                 "CallbackUrl": {"Value": "https://example.execute-api.eu-west-1.amazonaws.com/"},
                 "TableName": {"Value": "a-table"},
                 "Commit": {"Value": "0123456789ab"},
-                "ForwardDeadLetterQueueUrl": {"Value": "https://sqs/it's"},
             },
         }
         self.client("cloudformation").create_stack(
@@ -178,14 +177,6 @@ class Deploy(unittest.TestCase):
         self.assertEqual(code, 1, said)
         self.assertIn("SdkAppId: expected a value", said)
 
-    def test_the_outputs_are_shell_variables(self):
-        self.deployed_before()
-        code, said = self.run_tool("outputs")
-        self.assertEqual(code, 0, said)
-        script = f'{said}\necho "$TABLE_NAME $FORWARD_DEAD_LETTER_QUEUE_URL"'
-        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-        self.assertEqual(ran.stdout, "a-table https://sqs/it's\n")
-
     def test_without_a_stack_the_outputs_are_an_error(self):
         code, said = self.run_tool("outputs")
         self.assertEqual(code, 1, said)
@@ -208,20 +199,6 @@ class Deploy(unittest.TestCase):
                 if found:
                     # `sam` too is told.
                     self.assertEqual(self.recorded()[-1][-1], here)
-
-    def test_a_first_deployment_that_failed_is_said_so_and_removed_by_one_command(self):
-        self.failed_with_a_table()
-        code, said = self.deploy()
-        self.assertEqual((code, self.recorded()), (1, []), said)
-        self.assertIn("is in ROLLBACK_COMPLETE", said)
-        self.assertIn("make remove-failed", said)
-
-        code, said = self.run_tool("remove-failed")
-        self.assertEqual(code, 0, said)
-        self.assertIn("removed the empty table a-protected-table", said)
-        self.assertNotIn("a-protected-table", self.client("dynamodb").list_tables()["TableNames"])
-        code, said = self.run_tool("outputs")
-        self.assertIn("there is no stack", said)
 
     def test_a_table_with_items_and_a_stack_that_works_are_left_alone(self):
         self.deployed_before()
@@ -258,43 +235,6 @@ class Deploy(unittest.TestCase):
         code, said = self.deploy()
         self.assertEqual((code, self.recorded()), (1, []))
         self.assertIn("wait until that has ended", said)
-
-    def test_one_command_goes_back_to_the_version_before(self):
-        role = {"Version": "2012-10-17", "Statement": []}
-        function = {
-            "Runtime": "python3.13",
-            "Handler": "index.handler",
-            "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-            "Code": {"ZipFile": "pass"},
-        }
-        template = {
-            "Resources": {"Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": role}}}
-            | {name: {"Type": "AWS::Lambda::Function", "Properties": function} for name in ("Webhook", "Redrive")}
-        }
-        self.client("cloudformation").create_stack(StackName=self.stack(), TemplateBody=json.dumps(template))
-        client = self.client("lambda")
-        names = [entry["FunctionName"] for entry in client.list_functions()["Functions"]]
-        names = [name for name in names if name.startswith(self.stack()[:20])]
-        self.assertEqual(len(names), 2)
-        for name in names:
-            client.create_alias(FunctionName=name, Name="live", FunctionVersion=self.publish(name, 1_764_113_712))
-        code, said = self.run_tool("rollback")
-        self.assertEqual(code, 1, said)
-        self.assertIn("there is no version before 1; nothing was changed", said)
-
-        for name in names:
-            client.update_alias(FunctionName=name, Name="live", FunctionVersion=self.publish(name, 1_764_200_112))
-        code, said = self.run_tool("rollback")
-        self.assertEqual(code, 0, said)
-        self.assertIn("Webhook: version 2 -> 1, deployed at 2025-11-25T23:35:12+00:00", said)
-        for name in names:
-            self.assertEqual(client.get_alias(FunctionName=name, Name="live")["FunctionVersion"], "1")
-
-    def publish(self, function, deployed_at):
-        client = self.client("lambda")
-        variables = {"Variables": {"DEPLOYED_AT": str(deployed_at)}}
-        client.update_function_configuration(FunctionName=function, Environment=variables)
-        return client.publish_version(FunctionName=function)["Version"]
 
     def test_what_sam_uploads_is_what_was_tested(self):
         s3 = self.client("s3")

@@ -4,6 +4,7 @@ import json
 import re
 import unittest
 
+from alarm import plain
 from metric_filter import fields, matches
 from template import ROOT, monitoring, of_type, target, transformed
 
@@ -71,10 +72,11 @@ class Monitoring(unittest.TestCase):
     def test_every_alarm_keeps_to_cloudwatchs_limits(self):
         for name, alarm in self.alarms.items():
             with self.subTest(name):
-                metrics = [metric for metric in alarm["Metrics"] if "MetricStat" in metric]
+                queries = alarm.get("Metrics") or [plain(alarm)]
+                metrics = [metric for metric in queries if "MetricStat" in metric]
                 self.assertLessEqual(len(metrics), 10)
-                self.assertLessEqual(len(alarm["Metrics"]) - len(metrics), 10)
-                returned = [metric["Id"] for metric in alarm["Metrics"] if metric.get("ReturnData", True)]
+                self.assertLessEqual(len(queries) - len(metrics), 10)
+                returned = [metric["Id"] for metric in queries if metric.get("ReturnData", True)]
                 self.assertEqual(returned, ["all"])
                 periods = {metric["MetricStat"]["Period"] for metric in metrics}
                 self.assertEqual(len(periods), 1)
@@ -92,7 +94,7 @@ class Monitoring(unittest.TestCase):
             self.check_written(namespace, name, dimensions)
 
     def rung(self):
-        metrics = [metric for alarm in self.alarms.values() for metric in alarm["Metrics"]]
+        metrics = [metric for alarm in self.alarms.values() for metric in alarm.get("Metrics") or [plain(alarm)]]
         return [metric["MetricStat"]["Metric"] for metric in metrics if "MetricStat" in metric]
 
     def shown(self):
@@ -131,6 +133,15 @@ class Monitoring(unittest.TestCase):
                 read = {value[2:] for value in read if value.startswith("$.")}
                 self.assertLessEqual(read, fields(writer["FilterPattern"]))
 
+    def test_the_access_log_has_the_fields_that_its_filter_reads(self):
+        stage = of_type(self.main, "AWS::ApiGatewayV2::Stage").values()
+        [written] = [json.loads(each["AccessLogSettings"]["Format"]) for each in stage]
+        [scans] = [each for each in self.filters.values() if target(each["LogGroupName"]) == "AccessLog"]
+        self.assertLessEqual(fields(scans["FilterPattern"]), written.keys())
+        for method, status, counted in [("GET", "404", True), ("POST", "404", False), ("GET", "405", False)]:
+            line = written | {"method": method, "status": status}
+            self.assertEqual(matches(scans["FilterPattern"], line), counted)
+
     def test_a_line_of_reconcile_counts_where_it_should(self):
         run = {"outcome": "reconciled", "finished": True, "dry_run": False, "named": False, "skipped": 20}
         run |= {"groups_added": 3}
@@ -165,6 +176,6 @@ class Monitoring(unittest.TestCase):
         quiet = sum("MetricStat" in metric for metric in self.alarms["QuietAlarm"]["Metrics"])
         self.assertIn(f"{len(self.rung()) - quiet} alarm metrics", page)
         own = {metric for metric in self.shown() if metric[0] == "${Application}"}
-        # Accepted is for Quiet alone, and not shown.
-        self.assertIn(f"{len(own) + 1} metrics of its own", page)
+        # Genuine and Probes are for alarms alone, and not shown.
+        self.assertIn(f"{len(own) + 2} metrics of its own", page)
         self.assertIn(f"this one shows {len(self.shown())}", page)

@@ -85,29 +85,6 @@ class Reconcile(FunctionCase):
             self.assertNotIn(secret, ran.stdout + ran.stderr)
         return ran.returncode, ran.stdout + ran.stderr
 
-    def items(self):
-        return [item for item in self.local_run.items() if self.chat.GROUP["GroupId"] in item["pk"]["S"]]
-
-    def test_from_a_laptop_it_writes_only_with_apply(self):
-        found = "added      never-announced: name, owner_account, type +ana +ben"
-        code, said = self.by_hand()
-        self.assertEqual(code, 0, said)
-        self.assertIn("a dry run; APPLY=1 writes what differs", said)
-        self.assertIn(found, said)
-        self.assertIn("differ: 1 added, 0 changed, 0 destroyed", said)
-        self.assertEqual(self.items(), [])
-
-        code, said = self.by_hand(APPLY="1")
-        self.assertEqual(code, 0, said)
-        self.assertIn(found, said)
-        self.assertIn("corrected: 1 added, 0 changed, 0 destroyed", said)
-        self.assertIn("corrected: 2 added, 0 removed, 0 changed", said)
-        self.assertEqual(len(self.items()), 3)
-
-        code, said = self.by_hand(APPLY="1", MEMBERS="all")
-        self.assertEqual(code, 0, said)
-        self.assertIn("1 listed, 1 compared, 0 skipped; corrected: 0 added, 0 changed, 0 destroyed", said)
-
     def test_from_a_laptop_it_says_what_is_wrong(self):
         code, said = self.by_hand(APPLY="maybe")
         self.assertEqual(code, 2)

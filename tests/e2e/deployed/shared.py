@@ -3,6 +3,8 @@
 import functools
 from types import SimpleNamespace
 
+from standins import OK
+
 from .stack import Stack, emulator
 from .standins import Chat, Receiver
 
@@ -13,9 +15,7 @@ def shared():
     chat, receiver, stack = Chat(), Receiver(), Stack("shared")
     secret = emulator().client("secretsmanager").describe_secret(SecretId="chat-groups/secret-key")["ARN"]
     bus = stack.events.create_event_bus(Name="changes")["EventBusArn"]
-    changes = stack.sqs.create_queue(QueueName="changes")["QueueUrl"]
-    asked = {"QueueUrl": changes, "AttributeNames": ["QueueArn"]}
-    queue = stack.sqs.get_queue_attributes(**asked)["Attributes"]["QueueArn"]
+    changes, queue = stack.new_queue("changes")
     stack.events.put_rule(Name="changes", EventBusName="changes", EventPattern='{"source": ["chat-groups"]}')
     stack.events.put_targets(Rule="changes", EventBusName="changes", Targets=[{"Id": "queue", "Arn": queue}])
     stack.deploy(
@@ -33,7 +33,7 @@ def afresh():
     parts = shared()
     parts.stack.clear()
     parts.stack.sqs.purge_queue(QueueUrl=parts.changes)
-    parts.receiver.status = 200
+    parts.receiver.status, parts.receiver.says = 200, OK
     parts.receiver.requests.clear()
     parts.chat.groups = {}
     parts.chat.asked_for_roles = lambda: None

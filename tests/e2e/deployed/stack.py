@@ -45,7 +45,7 @@ class Stack:
     def __init__(self, name):
         self.name = name
         self.emulator = emulator()
-        for service in ("cloudformation", "dynamodb", "events", "iam", "lambda", "logs", "sqs"):
+        for service in ("cloudformation", "cloudwatch", "dynamodb", "events", "iam", "lambda", "logs", "sns", "sqs"):
             setattr(self, service.replace("lambda", "functions"), self.emulator.client(service))
         self.token = TOKEN
         self.emulator.client("secretsmanager").create_secret(Name=f"{name}/token", SecretString=TOKEN)
@@ -68,9 +68,9 @@ class Stack:
         assert code == 0, f"make {arguments[0]}: {said}"
         return said
 
-    def program(self, *arguments):
+    def program(self, *arguments, **variables):
         """`./chat-groups`, which must succeed."""
-        command = self.begin("./chat-groups", *arguments)
+        command = self.begin("./chat-groups", *arguments, **variables)
         said, _ = command.communicate()
         assert command.returncode == 0, f"chat-groups {arguments[0]}: {said}"
         return said
@@ -144,6 +144,13 @@ class Stack:
             if name.endswith("QUEUE_URL"):
                 self.sqs.purge_queue(QueueUrl=self.outputs[name])
 
+    def new_queue(self, name):
+        """A queue of a test's own, into which anybody may send: its URL and its ARN."""
+        anybody = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
+        url = self.sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
+        return url, self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
     def set_queue(self, queue, maxReceiveCount, **seconds):
         """Changes when a queue shows a message, and how often; returns the way back."""
         url = self.outputs[queue]
@@ -152,6 +159,18 @@ class Stack:
         after = {name: str(value) for name, value in seconds.items()} | {"RedrivePolicy": json.dumps(policy)}
         self.sqs.set_queue_attributes(QueueUrl=url, Attributes=after)
         return lambda: self.sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
+
+    def alarm(self, title):
+        """An alarm by what follows the stack's name in its own."""
+        found = self.cloudwatch.describe_alarms(AlarmNames=[f"{self.name} {title}"])
+        return found["MetricAlarms"][0]
+
+    def set_alarm(self, title, **settings):
+        """Changes how an alarm looks at its metric; returns the way back."""
+        known = self.cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape.members
+        before = {name: value for name, value in self.alarm(title).items() if name in known}
+        self.cloudwatch.put_metric_alarm(**before | settings)
+        return lambda: self.cloudwatch.put_metric_alarm(**before)
 
     def policy(self, role):
         """The one inline policy of a role: how it is addressed, and the document."""

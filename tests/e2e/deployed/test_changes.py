@@ -1,9 +1,10 @@
 """Who changed what, and when: from the stream through publish to the queue of a rule on the bus, and to the history."""
 
+import json
 import unittest
 
 from .shared import afresh
-from .stack import wait_until
+from .stack import SDK_APP_ID, wait_until
 from .test_rights import life
 
 SECONDS = 20
@@ -35,3 +36,28 @@ class Changes(unittest.TestCase):
         # By whom: the one who renamed the group.
         renamed = [item for item in kept if item["type"]["S"] == "group.updated"]
         self.assertEqual({item["by"]["S"] for item in renamed}, {"ana"})
+
+    def test_an_account_is_forgotten_in_table_and_history(self):
+        command = "Group.CallbackAfterCreateGroup"
+        body = {"CallbackCommand": command, "GroupId": "told", "Type": "Public", "Operator_Account": "wanda"}
+        members = {"Owner_Account": "wanda", "MemberList": [{"Member_Account": "wanda"}, {"Member_Account": "ben"}]}
+        self.assertEqual(self.stack.post(command, body | members), (200, 0))
+        wait_until(lambda: self.named("wanda")[1], SECONDS, "the account in the history")
+        self.assertIn("a dry run", self.forget("wanda"))
+        self.assertTrue(all(self.named("wanda")))
+
+        def is_forgotten():
+            # A run makes a change itself, whose event names the account.
+            return "nothing names the account" in self.forget("wanda", "--apply")
+
+        wait_until(is_forgotten, SECONDS, "nothing that names the account")
+        self.assertEqual(self.named("wanda"), ([], []))
+        self.assertEqual(set(self.stack.items("told")), {"GROUP", "MEMBER#ben"})
+
+    def forget(self, *arguments):
+        return self.stack.program("forget", *arguments, SDK_APP_ID=SDK_APP_ID, **self.stack.outputs)
+
+    def named(self, account):
+        """The items of table and history that name an account."""
+        items = self.stack.items("told").values(), self.stack.history("told")
+        return tuple([item for item in found if account in json.dumps(item)] for found in items)

@@ -1,6 +1,8 @@
 """A deployment's life: it fails, succeeds, is used, changes under load, has a second one beside it, and goes."""
 
+import contextlib
 import itertools
+import json
 import threading
 import time
 import unittest
@@ -13,6 +15,9 @@ from .stack import SDK_APP_ID, TOKEN, Stack, emulator, token_file
 NOWHERE = "https://{{resolve:secretsmanager:nowhere}}"
 VERIFIED = 18
 ROTATION_SECONDS = 120
+# For `chat-groups status`.
+READING = "cloudformation:DescribeStacks cloudwatch:DescribeAlarms cloudwatch:GetMetricData lambda:GetAccountSettings"
+READING = [*READING.split(), "logs:FilterLogEvents", "sns:ListSubscriptionsByTopic", "sqs:GetQueueAttributes"]
 
 
 class Life(unittest.TestCase):
@@ -30,6 +35,9 @@ class Life(unittest.TestCase):
         self.assertIn("removed the stack life", self.stack.done("remove-failed"))
         self.assertFalse([name for name in self.stack.dynamodb.list_tables()["TableNames"] if name.startswith("life-")])
         self.stack.deploy()
+        code, said = self.stack.make("rollback")
+        self.assertNotEqual(code, 0)
+        self.assertIn("there is no version before 1; nothing was changed", said)
 
     def test_2_verify_finds_all_as_it_should_be_and_leaves_nothing(self):
         settings = {"URL": self.stack.url, "SDK_APP_ID": SDK_APP_ID, "TABLE_NAME": self.stack.table}
@@ -43,7 +51,11 @@ class Life(unittest.TestCase):
         with Load(self.stack) as load:
             self.stack.deploy(MaxRequestAgeSeconds="50")
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "50")
-            self.stack.program("set", "MaxRequestAgeSeconds=40")
+            before = self.parameters()
+            said = self.stack.program("set", "MaxRequestAgeSeconds=40")
+            self.assertIn("MaxRequestAgeSeconds: 50 -> 40", said)
+            changed = {name for name, value in self.parameters().items() if before[name] != value}
+            self.assertEqual(changed, {"MaxRequestAgeSeconds", "DeployedAt"})
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "40")
             self.stack.done("rollback")
             self.assertEqual(self.setting("MAX_REQUEST_AGE_SECONDS"), "50")
@@ -54,8 +66,11 @@ class Life(unittest.TestCase):
         with Load(self.stack) as load:
             self.rotate()
         self.assertEqual(set(load.answers), {(200, 0)})
-        secret = emulator().client("secretsmanager").get_secret_value(SecretId="life/token")["SecretString"]
+        secrets = emulator().client("secretsmanager")
+        secret = secrets.get_secret_value(SecretId="life/token")["SecretString"]
         self.assertEqual((secret, self.setting("CALLBACK_TOKENS")), (self.stack.token, self.stack.token))
+        with self.assertRaises(secrets.exceptions.ResourceNotFoundException):
+            secrets.get_secret_value(SecretId="life/token", VersionStage="AWSPENDING")
         self.assertNotEqual(self.stack.token, TOKEN)
 
     def rotate(self):
@@ -73,13 +88,40 @@ class Life(unittest.TestCase):
         said, _ = rotation.communicate("\n", timeout=ROTATION_SECONDS)
         self.assertEqual(rotation.returncode, 0, said)
 
+    def parameters(self):
+        """As `set` shows them."""
+        return dict(line.split("=", 1) for line in self.stack.program("set").splitlines())
+
     def setting(self, name):
         """A variable of the version of webhook that answers."""
         function = self.stack.physical("Webhook")
         configuration = self.stack.functions.get_function_configuration(FunctionName=function, Qualifier="live")
         return configuration["Environment"]["Variables"][name]
 
-    def test_5_a_second_stack_shares_nothing_with_the_first(self):
+    def test_5_status_tells_all_of_it_to_somebody_who_may_only_read(self):
+        with self.user("reader", READING) as keys:
+            said = self.stack.program("status", **keys)
+        self.assertNotIn("unknown", said)
+        self.assertRegex(said, "stack +life: UPDATE_COMPLETE, commit [0-9a-f]{12}.*, 20.* ago")
+        self.assertRegex(said, r"callbacks +last: 20.* ago\)\n +last hour: stored [0-9]+.* rejected 2")
+        self.assertRegex(said, "queues +retry [0-9]+, forward 0, dead letters 0, dead letters of forward 0")
+        self.assertRegex(said, "alarms +none of [0-9]+ rings")
+        self.assertRegex(said, "concurrency +[0-9]+ of the account's [0-9]+ are not reserved")
+
+    @contextlib.contextmanager
+    def user(self, name, actions):
+        """Somebody with these rights only, as a command's variables."""
+        iam = self.stack.iam
+        iam.create_user(UserName=name)
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+        iam.delete_user_policy(UserName=name, PolicyName=name)
+        iam.delete_user(UserName=name)
+
+    def test_6_a_second_stack_shares_nothing_with_the_first(self):
         second = Stack("life-second")
         second.deploy()
         self.addCleanup(remove, second)
@@ -87,7 +129,7 @@ class Life(unittest.TestCase):
         self.assertEqual(set(second.items("of-the-second")), {"GROUP", "MEMBER#ana", "MEMBER#ben"})
         self.assertEqual(self.stack.items("of-the-second"), {})
 
-    def test_6_its_removal_leaves_the_table_which_the_next_one_takes_over(self):
+    def test_7_its_removal_leaves_the_table_which_the_next_one_takes_over(self):
         created(self.stack, "last")
         table, stream = self.stack.table, self.stack.outputs["TABLE_STREAM_ARN"]
         remove(self.stack)

@@ -1,16 +1,18 @@
 """What fails comes back by itself or by hand: table, queue, downstream receiver, and bodies that can't be read."""
 
+import hashlib
 import json
 import tempfile
 import time
 import unittest
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from alarm import World, mails
 from template import monitoring
 
 from .shared import afresh, shared
-from .stack import wait_until
+from .stack import TOKEN, wait_until
 from .test_life import created
 
 TABLE = ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PutItem", "dynamodb:Query")
@@ -25,6 +27,11 @@ class Outages(unittest.TestCase):
         # Twelve hours of tries every three minutes become two tries within seconds.
         for queue in QUEUES:
             cls.addClassCleanup(shared().stack.set_queue(queue, DelaySeconds=3, VisibilityTimeout=1, maxReceiveCount=2))
+        # And the five minutes for which it rings become seconds.
+        cls.addClassCleanup(shared().stack.set_alarm("lost an event", Period=10, EvaluationPeriods=1))
+        cls.mail, queue = shared().stack.new_queue("mail")
+        topic = shared().stack.outputs["ALARM_TOPIC_ARN"]
+        shared().stack.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
 
     def setUp(self):
         parts = afresh()
@@ -52,6 +59,14 @@ class Outages(unittest.TestCase):
                 visible = ("ApproximateNumberOfMessagesVisible", logical(dead_letters))
                 world.count(visible, minute, self.stack.waiting(dead_letters))
         return set(mails(monitoring(), world))
+
+    def rings_and_mails_once(self, title):
+        """An alarm without metric math: the metric of the real line, its state, and what its topic gets."""
+        for state in ("ALARM", "OK"):
+            wait_until(lambda: self.stack.alarm(title)["StateValue"] == state, SOON_SECONDS, f"{title}: {state}")
+        mails = [json.loads(mail["Message"]) for mail in self.stack.received(self.mail)]
+        mails = [(mail["AlarmName"], mail["NewStateValue"]) for mail in mails]
+        self.assertEqual(mails, [(f"{self.stack.name} {title}", "ALARM")])
 
     def outcomes(self, function):
         return [line["outcome"] for line in self.stack.lines(function, self.began)]
@@ -83,11 +98,13 @@ class Outages(unittest.TestCase):
         self.assertEqual(self.alarms(), {"DeadLetters"})
         self.put_back()
         self.becomes_dead("RETRY_QUEUE_URL", 1)
+        self.assertEqual(self.outcomes("redrive"), ["rejected"])
 
     def test_what_neither_table_nor_queue_takes_is_in_the_log_and_is_put_back_from_there(self):
         with self.stack.without("WebhookRole", *TABLE, "sqs:SendMessage"):
             self.assertEqual(created(self.stack, "lost"), (503, 120007))
         self.assertEqual(self.alarms(), {"Lost"})
+        self.rings_and_mails_once("lost an event")
         log = {"logGroupName": self.stack.outputs["WEBHOOK_LOG_GROUP"], "startTime": int(self.began)}
         events = self.stack.logs.filter_log_events(**log)["events"]
         lines = [event["message"] for event in events if '"lost' in event["message"]]
@@ -105,11 +122,16 @@ class Outages(unittest.TestCase):
         self.assertEqual(self.alarms(), {"Downstream", "DeadLetters"})
         self.receiver.status = 200
         self.receiver.requests.clear()
+        put_back = time.time()
         self.put_back()
         wait_until(lambda: self.receiver.requests, SOON_SECONDS, "the callback at the receiver")
         [(path, query, body)] = self.receiver.requests
         self.assertEqual((path, json.loads(body)), ("/hook", {"CallbackCommand": MESSAGE}))
         self.assertTrue(query.startswith("own=1&"), query)
+        # Its receiver checks that it is fresh.
+        [sent], [sign] = (parse_qs(query)[name] for name in ("RequestTime", "Sign"))
+        self.assertGreaterEqual(int(sent), int(put_back))
+        self.assertEqual(sign, hashlib.sha256(f"{TOKEN}{sent}".encode()).hexdigest())
 
     def test_a_receiver_that_is_down_costs_the_table_nothing(self):
         self.receiver.status = 503

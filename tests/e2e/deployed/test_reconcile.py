@@ -33,11 +33,17 @@ class Reconcile(unittest.TestCase):
         return said
 
     def test_from_a_laptop_it_says_first_what_it_would_do_and_then_does_it(self):
-        self.assertIn("never-announced", self.from_a_laptop())
+        found = "added      never-announced: name, owner_account, type +ana +ben"
+        said = self.from_a_laptop()
+        for line in (found, "a dry run; APPLY=1 writes what differs", "differ: 1 added, 0 changed, 0 destroyed"):
+            self.assertIn(line, said)
         self.assertEqual(self.stack.items("never-announced"), {})
-        self.assertIn("never-announced", self.from_a_laptop(APPLY="1"))
+        said = self.from_a_laptop(APPLY="1")
+        for line in (found, "corrected: 1 added, 0 changed, 0 destroyed", "corrected: 2 added, 0 removed, 0 changed"):
+            self.assertIn(line, said)
         self.assertEqual(set(self.stack.items("never-announced")), {"GROUP", "MEMBER#ana", "MEMBER#ben"})
-        self.assertNotIn("never-announced", self.from_a_laptop())
+        said = self.from_a_laptop(APPLY="1", MEMBERS="all")
+        self.assertIn("1 listed, 1 compared, 0 skipped; corrected: 0 added, 0 changed, 0 destroyed", said)
 
     def test_its_schedule_calls_it(self):
         target = self.stack.outputs["RECONCILE_FUNCTION"]
