@@ -22,7 +22,7 @@ pub use event::{CloudEvent, Data, EVENT_MAX_BYTES, Image};
 pub use fold::{Roster, RosterGroup, RosterMember};
 pub use history::History;
 pub(crate) use stream::Record;
-pub use why::{Known, why};
+pub use why::{Known, Told, nothing_told, why};
 
 /// Where events go.
 #[derive(Debug, Clone)]

@@ -1,8 +1,86 @@
-//! The answer to "why is this account not in that group?", in one line.
+//! Changes in words: each by itself, and together as the answer to "why is this account not in that group?".
+
+use std::fmt;
 
 use crate::event::{Attributes, Fact, Facts, GroupKey, fact, is_av_chat_room, text};
 use crate::store::{ItemKey, is_member, is_there, join, read, text_of};
 use crate::time::{EventTime, from_millis, rfc3339};
+
+/// A creation in the place of a group that was there.
+const USED_AGAIN: &str = "the id was used again";
+
+/// A change in words, such as `kicked by ana on 2023-05-01T04:19:24.569Z`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The change: `kicked`.
+    pub words: String,
+    /// Its author, if one is known.
+    pub by: Option<String>,
+    /// Its time.
+    pub at: EventTime,
+}
+
+impl Told {
+    /// An item of the history in words.
+    pub fn of_change(change: &Attributes) -> Self {
+        let after = |name| text_of(change.get("after")?.as_m().ok()?, name);
+        let words = match text_of(change, "type").unwrap_or_default() {
+            "group.created" if change.contains_key("before") => USED_AGAIN.to_owned(),
+            "group.created" => "created".to_owned(),
+            "group.destroyed" => "destroyed".to_owned(),
+            "member.joined" => joined(after("join_type")).to_owned(),
+            "member.left" => departed(after("exit_type")).to_owned(),
+            _ => format!("{} changed", changed(change).join(", ")),
+        };
+        let at = change.get("at").and_then(|at| at.as_n().ok()?.parse().ok()).unwrap_or_default();
+        let by = text_of(change, "by").map(str::to_owned);
+        Self { words, by, at: EventTime::from_millis(at) }
+    }
+
+    fn new(words: &str, fact: &Fact) -> Self {
+        Self { words: words.to_owned(), by: fact.by.as_deref().map(str::to_owned), at: fact.time }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)?;
+        if let Some(by) = &self.by {
+            write!(f, " by {by}")?;
+        }
+        write!(f, " on {}", rfc3339(from_millis(self.at.as_millis())))
+    }
+}
+
+/// The changed fields, named for people.
+fn changed(change: &Attributes) -> Vec<String> {
+    let names = change.get("changed").and_then(|names| names.as_l().ok()).into_iter().flatten();
+    let name = |name: &str| match name.strip_prefix(fact::USER_DEFINED) {
+        Some(key) => key.to_owned(),
+        None => name.trim_end_matches("_account").replace('_', " "),
+    };
+    names.filter_map(|text| Some(name(text.as_s().ok()?))).collect()
+}
+
+fn joined(join_type: Option<&str>) -> &'static str {
+    match join_type {
+        Some("Invited") => "invited",
+        Some("Created") => "a member since its creation",
+        _ => "joined",
+    }
+}
+
+fn departed(exit_type: Option<&str>) -> &'static str {
+    if exit_type == Some("Kicked") { "kicked" } else { "left" }
+}
+
+/// The answer if neither the table nor a history of so many days knows anything.
+pub fn nothing_told(days: Option<u32>) -> String {
+    match days {
+        Some(days) => format!("nothing told in {days} days: ask reconcile"),
+        None => "nothing told, and there is no history: ask reconcile".to_owned(),
+    }
+}
 
 /// Whatever is known of an account and a group.
 #[derive(Debug, Clone, Copy)]
@@ -26,25 +104,29 @@ pub fn why(known: &Known<'_>) -> String {
     let (account, group_id) = (known.account, &known.key.group_id);
     let group = known.facts(None, known.group);
     let member = known.facts(Some(account), known.member);
-    if is_there(&group) && is_member(&member, &group) {
-        let joined = member.began.as_ref().map(joined).unwrap_or_default();
+    let began = member.began.as_ref().map(|fact| Told::new(joined(fact.value.as_deref()), fact));
+    let ended = member.ended.as_ref().map(|fact| Told::new(departed(fact.value.as_deref()), fact));
+    if let Some(joined) = &began
+        && is_there(&group)
+        && is_member(&member, &group)
+    {
         return format!("{account} is in {group_id}: {joined}");
     }
     let reason = if let Some(destroyed) = &group.ended {
-        format!("the group was destroyed{}", by_and_time(destroyed))
+        Told::new("the group was destroyed", destroyed).to_string()
     } else if group.value(fact::TYPE).is_some_and(is_av_chat_room) {
         "members of an AVChatRoom are not kept".to_owned()
-    } else if let Some(created) = group.began.as_ref().filter(|_| joined_before_creation(&member, &group)) {
-        format!("{}; the id was used again{}", last(&member), by_and_time(created))
-    } else if let Some(left) = &member.ended {
-        departed(left)
+    } else if let Some(created) = &group.began
+        && let Some(last) = ended.as_ref().or(began.as_ref())
+        && member.event_time() < group.event_time()
+    {
+        format!("{last}; {}", Told::new(USED_AGAIN, created))
+    } else if let Some(left) = ended {
+        left.to_string()
     } else if group.began.is_none() {
         "no creation of the group was told: ask reconcile".to_owned()
     } else {
-        match known.days {
-            Some(days) => format!("nothing told in {days} days: ask reconcile"),
-            None => "nothing told, and there is no history: ask reconcile".to_owned(),
-        }
+        nothing_told(known.days)
     };
     format!("{account} is not in {group_id}: {reason}")
 }
@@ -65,40 +147,10 @@ impl Known<'_> {
     }
 }
 
-fn joined_before_creation(member: &Facts, group: &Facts) -> bool {
-    member.began.is_some() && member.event_time() < group.event_time()
-}
-
-/// The end of a membership, or its beginning if nobody ended it.
-fn last(member: &Facts) -> String {
-    member.ended.as_ref().map(departed).or_else(|| member.began.as_ref().map(joined)).unwrap_or_default()
-}
-
-fn joined(began: &Fact) -> String {
-    let verb = match began.value.as_deref() {
-        Some("Invited") => "invited",
-        Some("Created") => "a member since its creation",
-        _ => "joined",
-    };
-    format!("{verb}{}", by_and_time(began))
-}
-
-fn departed(ended: &Fact) -> String {
-    let verb = if ended.value.as_deref() == Some("Kicked") { "kicked" } else { "left" };
-    format!("{verb}{}", by_and_time(ended))
-}
-
-fn by_and_time(fact: &Fact) -> String {
-    let by = fact.by.as_deref().map(|account| format!(" by {account}")).unwrap_or_default();
-    format!("{by} on {}", moment(fact.time))
-}
-
-fn moment(time: EventTime) -> String {
-    rfc3339(from_millis(time.as_millis()))
-}
-
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
     use crate::event::Stamp;
 
@@ -122,7 +174,7 @@ mod tests {
         let history: Vec<_> = told
             .iter()
             .map(|(account, facts)| {
-                let after = aws_sdk_dynamodb::types::AttributeValue::M(item(*account, facts));
+                let after = AttributeValue::M(item(*account, facts));
                 let mut change =
                     Attributes::from([("group_id".to_owned(), text("g")), ("after".to_owned(), after)]);
                 change.extend(account.map(|account| ("account".to_owned(), text(account))));
@@ -201,6 +253,41 @@ mod tests {
             answer(&[other, left, joined]),
             "bob is not in g: kicked by ana on 1970-01-01T00:00:00.020Z"
         );
+    }
+
+    #[test]
+    fn an_item_of_the_history_is_told_in_the_same_words() {
+        let map = |pairs: &[(&str, &str)]| {
+            AttributeValue::M(pairs.iter().map(|(name, value)| ((*name).to_owned(), text(*value))).collect())
+        };
+        for (r#type, others, expected) in [
+            ("group.created", vec![], "created by ana"),
+            ("group.created", vec![("before", map(&[]))], "the id was used again by ana"),
+            ("group.destroyed", vec![], "destroyed by ana"),
+            ("member.joined", vec![("after", map(&[("join_type", "Invited")]))], "invited by ana"),
+            ("member.joined", vec![("after", map(&[]))], "joined by ana"),
+            ("member.left", vec![("after", map(&[("exit_type", "Kicked")]))], "kicked by ana"),
+            (
+                "group.updated",
+                vec![(
+                    "changed",
+                    AttributeValue::L(
+                        ["owner_account", "face_url", "user_defined.my_key"].map(text).to_vec(),
+                    ),
+                )],
+                "owner, face url, my_key changed by ana",
+            ),
+        ] {
+            let fixed =
+                [("type", text(r#type)), ("by", text("ana")), ("at", AttributeValue::N("20".to_owned()))];
+            let change =
+                fixed.into_iter().chain(others).map(|(name, value)| (name.to_owned(), value)).collect();
+            assert_eq!(
+                Told::of_change(&change).to_string(),
+                format!("{expected} on 1970-01-01T00:00:00.020Z")
+            );
+        }
+        assert_eq!(Told::of_change(&Attributes::new()).by, None);
     }
 
     #[test]
