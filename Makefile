@@ -39,7 +39,7 @@ run: ## Runs the receiver and a page on loopback, and plays the vendor's sample 
 up: $(TOOLS)/aws/installed $(TOOLS)/emulator/installed ## Deploys the whole stack to an emulated AWS on loopback, plays a group's life and shows the table; PORT, PAGE_PORT
 	@$(WITH_TOOLS) tools/up
 
-console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
+console: ## Shows a deployed table and its history on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=… HISTORY_TABLE_NAME=…
 	@./chat-groups console
 
 test: ## Runs all tests

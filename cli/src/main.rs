@@ -3,6 +3,7 @@
 mod aws;
 mod console;
 mod forget;
+mod history;
 mod operate;
 mod page;
 mod post;

@@ -9,6 +9,7 @@ use chat_groups::feed::{Known, why};
 use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, partition_key};
 
 use crate::aws;
+use crate::history::{History, HistoryArgs};
 
 /// Says since when an account is in a group and by whom, or why it is not
 ///
@@ -24,12 +25,8 @@ pub struct Args {
     /// The table's name
     #[arg(long, env = "TABLE_NAME")]
     table_name: String,
-    /// The name of the history's table, if there is one
-    #[arg(long, env = "HISTORY_TABLE_NAME")]
-    history_table_name: Option<String>,
-    /// For how many days a change stays in the history
-    #[arg(long, env = "HISTORY_DAYS", default_value_t = 90)]
-    history_days: u32,
+    #[command(flatten)]
+    history: HistoryArgs,
     /// The application's SdkAppid
     #[arg(long, env = "SDK_APP_ID")]
     sdk_app_id: u64,
@@ -37,67 +34,43 @@ pub struct Args {
 
 /// Prints the line.
 pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    println!("{}", answer(&aws::dynamodb()?, &args).await?);
+    let client = aws::dynamodb()?;
+    let history = args.history.history(&client);
+    let key = GroupKey { sdk_app_id: args.sdk_app_id, group_id: args.group_id };
+    println!("{}", answer(&client, &args.table_name, history.as_ref(), &key, &args.account).await?);
     Ok(())
 }
 
-async fn answer(client: &Client, args: &Args) -> Result<String, Box<dyn Error>> {
-    let key = GroupKey { sdk_app_id: args.sdk_app_id, group_id: args.group_id.clone() };
+/// The answer, of the table and the history.
+pub async fn answer(
+    client: &Client,
+    table_name: &str,
+    history: Option<&History>,
+    key: &GroupKey,
+    account: &str,
+) -> Result<String, Box<dyn Error>> {
     let item = async |sk: String| -> Result<Option<Attributes>, Box<dyn Error>> {
-        let key = HashMap::from([("pk".to_owned(), text(partition_key(&key))), ("sk".to_owned(), text(sk))]);
-        let request = client.get_item().table_name(&args.table_name).consistent_read(true);
+        let key = HashMap::from([("pk".to_owned(), text(partition_key(key))), ("sk".to_owned(), text(sk))]);
+        let request = client.get_item().table_name(table_name).consistent_read(true);
         Ok(request.set_key(Some(key)).send().await?.item)
     };
     let group = item(GROUP_SK.to_owned()).await?;
-    let member = item(format!("{MEMBER_PREFIX}{}", args.account)).await?;
-    let mut history = Vec::new();
-    if let Some(table_name) = &args.history_table_name {
-        history = changes(client, table_name, &key, &args.account).await?;
+    let member = item(format!("{MEMBER_PREFIX}{account}")).await?;
+    let mut changes = Vec::new();
+    if let Some(history) = history {
+        changes = history.of_member(key, account).await?;
         if group.is_none() {
-            history.extend(changes_of_group(client, table_name, &key).await?);
+            changes.extend(history.of_group_item(key).await?);
         }
     }
     Ok(why(&Known {
-        key: &key,
-        account: &args.account,
+        key,
+        account,
         group: group.as_ref(),
         member: member.as_ref(),
-        history: &history,
-        days: args.history_table_name.is_some().then_some(args.history_days),
+        history: &changes,
+        days: history.map(|history| history.days),
     }))
-}
-
-/// The changes of an account in a group.
-async fn changes(
-    client: &Client,
-    table_name: &str,
-    key: &GroupKey,
-    account: &str,
-) -> Result<Vec<Attributes>, Box<dyn Error>> {
-    let query = client
-        .query()
-        .table_name(table_name)
-        .index_name("by_account")
-        .key_condition_expression("account_key = :account_key")
-        .filter_expression("group_id = :group_id")
-        .expression_attribute_values(":account_key", text(format!("{}#{account}", key.sdk_app_id)))
-        .expression_attribute_values(":group_id", text(&key.group_id));
-    Ok(query.into_paginator().items().send().try_collect().await?)
-}
-
-/// The changes of the group itself.
-async fn changes_of_group(
-    client: &Client,
-    table_name: &str,
-    key: &GroupKey,
-) -> Result<Vec<Attributes>, Box<dyn Error>> {
-    let query = client
-        .query()
-        .table_name(table_name)
-        .key_condition_expression("pk = :pk")
-        .filter_expression("attribute_not_exists(account)")
-        .expression_attribute_values(":pk", text(partition_key(key)));
-    Ok(query.into_paginator().items().send().try_collect().await?)
 }
 
 #[cfg(test)]
@@ -126,20 +99,18 @@ mod tests {
             "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
             _ => Err(std::env::VarError::NotPresent),
         });
-        let args = Args {
-            account: account.to_owned(),
-            group_id: "g".to_owned(),
-            table_name: TABLE_NAME.to_owned(),
-            history_table_name: has_history.then(|| HISTORY_TABLE_NAME.to_owned()),
-            history_days: 30,
-            sdk_app_id: 1,
-        };
-        answer(&aws::of(settings.unwrap()), &args).await.unwrap()
+        let client = aws::of(settings.unwrap());
+        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
+        let history = History { client: client.clone(), table_name: HISTORY_TABLE_NAME.to_owned(), days: 30 };
+        let history = Some(history).filter(|_| has_history);
+        answer(&client, TABLE_NAME, history.as_ref(), &key, account).await.unwrap()
     }
 
     fn change(sk: &str, account: Option<&str>, group_id: &str, after: Value) -> (&'static str, Value) {
+        let expires_at = chat_groups::time::to_seconds(std::time::SystemTime::now()) + 60;
         let mut item = json!({
             "pk": { "S": format!("1#{group_id}") }, "sk": { "S": sk }, "group_id": { "S": group_id }, "after": { "M": after },
+            "expires_at": { "N": expires_at.to_string() },
         });
         if let Some(account) = account {
             item["account"] = json!({ "S": account });

@@ -14,7 +14,7 @@ const USED_AGAIN: &str = "the id was used again";
 pub struct Told {
     /// The change: `kicked`.
     pub words: String,
-    /// Its author, if one is known.
+    /// Its author, if one is known, and not the account that joined or left.
     pub by: Option<String>,
     /// Its time.
     pub at: EventTime,
@@ -33,12 +33,14 @@ impl Told {
             _ => format!("{} changed", changed(change).join(", ")),
         };
         let at = change.get("at").and_then(|at| at.as_n().ok()?.parse().ok()).unwrap_or_default();
-        let by = text_of(change, "by").map(str::to_owned);
+        let is_other = |by: &&str| change.contains_key("changed") || Some(*by) != text_of(change, "account");
+        let by = text_of(change, "by").filter(is_other).map(str::to_owned);
         Self { words, by, at: EventTime::from_millis(at) }
     }
 
-    fn new(words: &str, fact: &Fact) -> Self {
-        Self { words: words.to_owned(), by: fact.by.as_deref().map(str::to_owned), at: fact.time }
+    fn of_fact(words: &str, fact: &Fact, account: Option<&str>) -> Self {
+        let by = fact.by.as_deref().filter(|by| Some(*by) != account).map(str::to_owned);
+        Self { words: words.to_owned(), by, at: fact.time }
     }
 }
 
@@ -65,7 +67,7 @@ fn changed(change: &Attributes) -> Vec<String> {
 fn joined(join_type: Option<&str>) -> &'static str {
     match join_type {
         Some("Invited") => "invited",
-        Some("Created") => "a member since its creation",
+        Some("Created") => "added at its creation",
         _ => "joined",
     }
 }
@@ -104,8 +106,10 @@ pub fn why(known: &Known<'_>) -> String {
     let (account, group_id) = (known.account, &known.key.group_id);
     let group = known.facts(None, known.group);
     let member = known.facts(Some(account), known.member);
-    let began = member.began.as_ref().map(|fact| Told::new(joined(fact.value.as_deref()), fact));
-    let ended = member.ended.as_ref().map(|fact| Told::new(departed(fact.value.as_deref()), fact));
+    let began =
+        member.began.as_ref().map(|fact| Told::of_fact(joined(fact.value.as_deref()), fact, Some(account)));
+    let ended =
+        member.ended.as_ref().map(|fact| Told::of_fact(departed(fact.value.as_deref()), fact, Some(account)));
     if let Some(joined) = &began
         && is_there(&group)
         && is_member(&member, &group)
@@ -113,14 +117,14 @@ pub fn why(known: &Known<'_>) -> String {
         return format!("{account} is in {group_id}: {joined}");
     }
     let reason = if let Some(destroyed) = &group.ended {
-        Told::new("the group was destroyed", destroyed).to_string()
+        Told::of_fact("the group was destroyed", destroyed, None).to_string()
     } else if group.value(fact::TYPE).is_some_and(is_av_chat_room) {
         "members of an AVChatRoom are not kept".to_owned()
     } else if let Some(created) = &group.began
         && let Some(last) = ended.as_ref().or(began.as_ref())
         && member.event_time() < group.event_time()
     {
-        format!("{last}; {}", Told::new(USED_AGAIN, created))
+        format!("{last}; {}", Told::of_fact(USED_AGAIN, created, None))
     } else if let Some(left) = ended {
         left.to_string()
     } else if group.began.is_none() {
@@ -210,6 +214,10 @@ mod tests {
                 answer(group(), Some(left(20, "ana", "Kicked")), &[]),
                 format!("bob is not in g: kicked by ana {}", on(20)),
             ),
+            (
+                answer(group(), Some(left(20, "bob", "Quit")), &[]),
+                format!("bob is not in g: left {}", on(20)),
+            ),
             (answer(group(), Some(left(20, "", "Quit")), &[]), format!("bob is not in g: left {}", on(20))),
             (
                 answer(
@@ -267,6 +275,12 @@ mod tests {
             ("member.joined", vec![("after", map(&[("join_type", "Invited")]))], "invited by ana"),
             ("member.joined", vec![("after", map(&[]))], "joined by ana"),
             ("member.left", vec![("after", map(&[("exit_type", "Kicked")]))], "kicked by ana"),
+            ("member.left", vec![("account", text("ana"))], "left"),
+            (
+                "member.updated",
+                vec![("account", text("ana")), ("changed", AttributeValue::L(vec![text("name_card")]))],
+                "name card changed by ana",
+            ),
             (
                 "group.updated",
                 vec![(

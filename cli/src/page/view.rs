@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use chat_groups::feed::Told;
 use chat_groups::store::Reader;
 use serde_json::{Value, json};
 
@@ -100,6 +101,26 @@ pub(super) fn group(items: &[Attributes]) -> Value {
         "row": row,
         "details": details.map(|(name, value)| (name.clone(), json(value))).collect::<serde_json::Map<_, _>>(),
         "members": members,
+    })
+}
+
+/// A change of the history, in words and with its values.
+pub(super) fn change(change: &Attributes) -> Value {
+    let told = Told::of_change(change);
+    let plain = |name: &str| change.get(name).map(json);
+    json!({
+        "id": format!("{}/{}", text(change, "pk").unwrap_or_default(), text(change, "sk").unwrap_or_default()),
+        "order": text(change, "sk"),
+        "type": text(change, "type"),
+        "group_id": text(change, "group_id"),
+        "account": text(change, "account"),
+        "words": told.words,
+        "by": told.by,
+        "at": told.at.as_millis(),
+        "changed": plain("changed"),
+        "before": plain("before"),
+        "after": plain("after"),
+        "omitted": plain("omitted"),
     })
 }
 
