@@ -51,7 +51,7 @@ FUZZ_CASES ?= 100000
 fuzz: ## Reads random bodies, queries and answers of Chat, right and wrong; FUZZ_CASES
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --lib -- fuzz::
 
-soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
+soak: ## Runs 20,000 events with random faults through the functions, audits the table and the change feed; EVENTS, SEED
 	cargo build --locked --release --bins
 	$(TESTKIT) soak
 

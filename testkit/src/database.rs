@@ -16,10 +16,16 @@ const IMPORT_ITEMS: usize = 10_000;
 pub async fn start() -> Result<(Database, String), Box<dyn Error>> {
     let database = Database::memory()?;
     table::create_table(&database, table::Stream::Off)?;
+    let url = serve(&database).await?;
+    Ok((database, url))
+}
+
+/// Serves a database on loopback; returns its URL.
+pub async fn serve(database: &Database) -> std::io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
-    Ok((database, url))
+    Ok(url)
 }
 
 /// Stores the accounts of an AfterNewMemberJoin as `webhook` would.

@@ -23,7 +23,7 @@ use crate::feeder::Feeder;
 use crate::harness::{SDK_APP_ID, Table, body, deliver, key, plain};
 use crate::model::{any_history, seen_by_model};
 use chat_groups_testkit::bodies::Group;
-use chat_groups_testkit::model::seen;
+use chat_groups_testkit::model::{folded, seen};
 
 const ARN: &str = "arn:aws:events:local:123456789012:event-bus/changes";
 
@@ -83,25 +83,6 @@ async fn run(publish: &Publish, payload: &Value) -> (Value, PublishRecord) {
 async fn run_for(publish: &Publish, payload: &Value, budget: Duration) -> (Value, PublishRecord) {
     let (answer, record) = Box::pin(publish.run(payload, SystemTime::now(), Instant::now() + budget)).await;
     (answer.unwrap(), record)
-}
-
-/// The readers' view that events alone give, in the form of the model's.
-fn folded(roster: &Roster, group_id: &str) -> Value {
-    let Some(group) = roster.group(&key(group_id)) else {
-        return Value::Null;
-    };
-    assert!(group.omitted.is_empty());
-    let item = |event_time: u64, fields: &BTreeMap<String, String>| {
-        let mut item = json!(fields);
-        item["event_time"] = event_time.into();
-        item
-    };
-    let members = group.members.iter();
-    let members = members.map(|(account, member)| (account.clone(), item(member.event_time, &member.fields)));
-    let members: Map<_, _> = members.collect();
-    let mut view = item(group.event_time, &group.fields);
-    view["members"] = members.into();
-    view
 }
 
 fn roster(events: &[Value]) -> Roster {
@@ -233,7 +214,7 @@ async fn random_histories_fold_to_the_readers_view_in_any_order_repeated_and_wit
     rng.shuffle(&mut shuffled);
     for roster in [roster(&events), roster(&shuffled)] {
         for (id, expected) in &groups {
-            assert_eq!(&folded(&roster, id), expected, "{id}");
+            assert_eq!(&folded(roster.group(&key(id)).as_ref()), expected, "{id}");
             let read = seen(chain.table.group(id).await.as_ref());
             assert_eq!(&read, expected, "{id}");
         }
