@@ -24,6 +24,7 @@ use crate::harness::{SDK_APP_ID, Table, body, deliver, key, plain};
 use crate::model::{any_history, seen_by_model};
 use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::model::{folded, seen};
+use chat_groups_testkit::schema::EventSchema;
 
 const ARN: &str = "arn:aws:events:local:123456789012:event-bus/changes";
 
@@ -91,6 +92,12 @@ fn roster(events: &[Value]) -> Roster {
         roster.apply(&CloudEvent::deserialize(event).unwrap());
     }
     roster
+}
+
+/// Checks events by the schema.
+fn check(events: &[Value]) {
+    let schema = EventSchema::new().unwrap();
+    events.iter().for_each(|event| schema.check(event).unwrap());
 }
 
 /// The types of events in their order.
@@ -203,8 +210,10 @@ async fn random_histories_fold_to_the_readers_view_in_any_order_repeated_and_wit
     chain.follow(&publish).await;
     let events = chain.bus.events();
     assert!(events.len() > 100, "{}", events.len());
-    let history = chain.history().await;
-    assert_eq!(history.len(), events.len());
+    check(&events);
+    let mut ids: Vec<_> = events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    assert_eq!(chain.history().await.into_keys().collect::<Vec<_>>(), ids);
 
     let mut rng = Rng::with_seed(0);
     let last: HashMap<_, _> = events.iter().map(|event| (item(event), event["id"].clone())).collect();
