@@ -16,8 +16,10 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::retry::RetryError;
+use crate::time::{EventTime, from_millis, rfc3339};
 
 pub use bus::Bus;
+pub(crate) use event::Written;
 pub use event::{CloudEvent, Data, EVENT_MAX_BYTES, Image};
 pub use fold::{Roster, RosterGroup, RosterMember};
 pub use history::History;
@@ -55,6 +57,11 @@ impl Feed {
         }
         kept
     }
+}
+
+/// A time in RFC 3339.
+fn moment(time: EventTime) -> String {
+    rfc3339(from_millis(time.as_millis()))
 }
 
 /// A history that hangs leaves half of the time to the bus.

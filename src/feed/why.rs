@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::moment;
 use crate::event::{Attributes, Fact, Facts, GroupKey, fact, is_av_chat_room, text};
 use crate::store::{ItemKey, is_member, is_there, join, read, text_of};
-use crate::time::{EventTime, from_millis, rfc3339};
+use crate::time::EventTime;
 
 /// A creation in the place of a group that was there.
 const USED_AGAIN: &str = "the id was used again";
@@ -50,7 +51,7 @@ impl fmt::Display for Told {
         if let Some(by) = &self.by {
             write!(f, " by {by}")?;
         }
-        write!(f, " on {}", rfc3339(from_millis(self.at.as_millis())))
+        write!(f, " on {}", moment(self.at))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{record, valid};
 use crate::event::{Attributes, Facts, GroupKey};
-use crate::feed::{CloudEvent, Record, Roster, RosterGroup, RosterMember};
+use crate::feed::{CloudEvent, Record, Roster, RosterGroup, RosterMember, Written};
 use crate::store::{ItemKey, change, is_member, is_there, join, read, said};
 use crate::time::EventTime;
 
@@ -110,10 +110,11 @@ proptest! {
         for (account, said) in ACCOUNTS.into_iter().zip(&said) {
             let (mut before, mut events) = (None, Vec::new());
             let states = states(ItemKey { group: &key, account }, said);
+            let written = Written { sequence_number: "1", at: EventTime::from_millis(1) };
             for after in &states {
                 let change = change(before, Some(after)).map_err(|error| TestCaseError::fail(error.to_string()))?;
                 prop_assert_eq!(before.and_then(visible) != visible(after), change.is_some());
-                let event = |change| valid(CloudEvent::of_record(&change, "id", "1", EventTime::from_millis(1)));
+                let event = |change| valid(CloudEvent::new(&change, "id".to_owned(), Some(written)));
                 events.extend(change.map(event));
                 before = Some(after);
             }
