@@ -10,7 +10,6 @@ mod history;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod why;
 
 use thiserror::Error;
 use tokio::time::Instant;
@@ -24,7 +23,6 @@ pub use event::{CloudEvent, Data, EVENT_MAX_BYTES, Image};
 pub use fold::{Roster, RosterGroup, RosterMember};
 pub use history::History;
 pub(crate) use stream::Record;
-pub use why::{Known, Told, nothing_told, why};
 
 /// Where events go.
 #[derive(Debug, Clone)]

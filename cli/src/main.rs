@@ -13,6 +13,7 @@ mod run;
 mod show;
 mod verify;
 mod why;
+mod words;
 
 use std::process::ExitCode;
 

@@ -22,7 +22,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use chat_groups::event::GroupKey;
-use chat_groups::feed::nothing_told;
 use chat_groups::log::error_chain;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -37,6 +36,7 @@ pub use trouble::Trouble;
 
 use crate::history::History;
 use crate::why;
+use crate::words::nothing_told;
 
 /// More than the receiver takes, so that the page can show how it refuses.
 const SENT_MAX_BYTES: usize = 2 * 1024 * 1024;

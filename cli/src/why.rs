@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
-use chat_groups::event::{Attributes, GroupKey, text};
-use chat_groups::feed::{Known, why};
-use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, partition_key};
+use chat_groups::event::{Attributes, Facts, GroupKey, text};
+use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, join, partition_key, read, text_of};
 
 use crate::aws;
 use crate::history::{History, HistoryArgs};
+use crate::words::why;
 
 /// Says since when an account is in a group and by whom, or why it is not
 ///
@@ -49,28 +49,42 @@ pub async fn answer(
     key: &GroupKey,
     account: &str,
 ) -> Result<String, Box<dyn Error>> {
-    let item = async |sk: String| -> Result<Option<Attributes>, Box<dyn Error>> {
-        let key = HashMap::from([("pk".to_owned(), text(partition_key(key))), ("sk".to_owned(), text(sk))]);
-        let request = client.get_item().table_name(table_name).consistent_read(true);
-        Ok(request.set_key(Some(key)).send().await?.item)
-    };
-    let group = item(GROUP_SK.to_owned()).await?;
-    let member = item(format!("{MEMBER_PREFIX}{account}")).await?;
-    let mut changes = Vec::new();
+    let member_sk = format!("{MEMBER_PREFIX}{account}");
+    let group = item(client, table_name, key, GROUP_SK).await?;
+    let member = item(client, table_name, key, &member_sk).await?;
+    let (mut group_changes, mut changes) = (Vec::new(), Vec::new());
     if let Some(history) = history {
         changes = history.of_member(key, account).await?;
         if group.is_none() {
-            changes.extend(history.of_group_item(key).await?);
+            group_changes = history.of_group_item(key).await?;
         }
     }
-    Ok(why(&Known {
-        key,
-        account,
-        group: group.as_ref(),
-        member: member.as_ref(),
-        history: &changes,
-        days: history.map(|history| history.days),
-    }))
+    // The index has changes of the owner too, which are the group's.
+    changes.retain(|change| text_of(change, "account") == Some(account));
+    let group = facts(GROUP_SK, group, &group_changes);
+    let member = facts(&member_sk, member, &changes);
+    Ok(why(account, &key.group_id, &member, &group, history.map(|history| history.days)))
+}
+
+async fn item(
+    client: &Client,
+    table_name: &str,
+    group: &GroupKey,
+    sk: &str,
+) -> Result<Option<Attributes>, Box<dyn Error>> {
+    let key = HashMap::from([("pk".to_owned(), text(partition_key(group))), ("sk".to_owned(), text(sk))]);
+    let request = client.get_item().table_name(table_name).consistent_read(true);
+    Ok(request.set_key(Some(key)).send().await?.item)
+}
+
+/// The facts of an item, and of all that its changes tell: a tombstone stays in the table for 30 days only.
+fn facts(sk: &str, item: Option<Attributes>, changes: &[Attributes]) -> Facts {
+    let told = changes.iter().filter_map(|change| {
+        let mut after = change.get("after")?.as_m().ok()?.clone();
+        after.insert("sk".to_owned(), text(sk));
+        Some(after)
+    });
+    told.chain(item).fold(Facts::default(), |known, item| join(&known, &read(&item)))
 }
 
 #[cfg(test)]
@@ -122,6 +136,7 @@ mod tests {
     #[tokio::test]
     async fn the_table_and_the_history_answer_together() {
         let left = |by: &str| json!({ "event_time": { "N": "20" }, "left_at": { "N": "20" }, "exit_type": { "S": "Kicked" }, "left_by": { "S": by } });
+        let joined = json!({ "event_time": { "N": "15" }, "joined_by": { "S": "cy" } });
         let destroyed = json!({ "event_time": { "N": "10" }, "destroyed_at": { "N": "30" } });
         let group = json!({ "pk": { "S": "1#g" }, "sk": { "S": "GROUP" }, "event_time": { "N": "10" } });
         let member = json!({ "pk": { "S": "1#g" }, "sk": { "S": "MEMBER#ana" }, "event_time": { "N": "11" }, "joined_by": { "S": "cy" } });
@@ -129,6 +144,7 @@ mod tests {
             (TABLE_NAME, group),
             (TABLE_NAME, member),
             change("1", Some("bob"), "g", left("ana")),
+            change("0", Some("bob"), "g", joined),
             change("1", Some("bob"), "h", left("other")),
             change("2", None, "g", destroyed),
         ];

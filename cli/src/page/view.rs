@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chat_groups::feed::Told;
 use chat_groups::store::Reader;
 use serde_json::{Value, json};
+
+use crate::words::Told;
 
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 

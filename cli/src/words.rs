@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::moment;
-use crate::event::{Attributes, Fact, Facts, GroupKey, fact, is_av_chat_room, text};
-use crate::store::{ItemKey, is_member, is_there, join, read, text_of};
-use crate::time::EventTime;
+use chat_groups::event::{Attributes, Fact, Facts, fact, is_av_chat_room};
+use chat_groups::store::{is_member, is_there, text_of};
+use chat_groups::time::{EventTime, from_millis, rfc3339};
 
 /// A creation in the place of a group that was there.
 const USED_AGAIN: &str = "the id was used again";
@@ -51,7 +50,7 @@ impl fmt::Display for Told {
         if let Some(by) = &self.by {
             write!(f, " by {by}")?;
         }
-        write!(f, " on {}", moment(self.at))
+        write!(f, " on {}", rfc3339(from_millis(self.at.as_millis())))
     }
 }
 
@@ -85,35 +84,15 @@ pub fn nothing_told(days: Option<u32>) -> String {
     }
 }
 
-/// Whatever is known of an account and a group.
-#[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// The group.
-    pub key: &'a GroupKey,
-    /// The account.
-    pub account: &'a str,
-    /// The group's item, if there is one.
-    pub group: Option<&'a Attributes>,
-    /// The account's item in the group, if there is one.
-    pub member: Option<&'a Attributes>,
-    /// The items of the history with the group's `pk`, or with the account's `account_key`; others do no harm.
-    pub history: &'a [Attributes],
-    /// For how long a change stays in the history, in days; `None` without a history.
-    pub days: Option<u32>,
-}
-
 /// Says whether an account is in a group, since when and by whom; or why it is not.
-pub fn why(known: &Known<'_>) -> String {
-    let (account, group_id) = (known.account, &known.key.group_id);
-    let group = known.facts(None, known.group);
-    let member = known.facts(Some(account), known.member);
+pub fn why(account: &str, group_id: &str, member: &Facts, group: &Facts, days: Option<u32>) -> String {
     let began =
         member.began.as_ref().map(|fact| Told::of_fact(joined(fact.value.as_deref()), fact, Some(account)));
     let ended =
         member.ended.as_ref().map(|fact| Told::of_fact(departed(fact.value.as_deref()), fact, Some(account)));
     if let Some(joined) = &began
-        && is_there(&group)
-        && is_member(&member, &group)
+        && is_there(group)
+        && is_member(member, group)
     {
         return format!("{account} is in {group_id}: {joined}");
     }
@@ -131,33 +110,17 @@ pub fn why(known: &Known<'_>) -> String {
     } else if group.began.is_none() {
         "no creation of the group was told: ask reconcile".to_owned()
     } else {
-        nothing_told(known.days)
+        nothing_told(days)
     };
     format!("{account} is not in {group_id}: {reason}")
-}
-
-impl Known<'_> {
-    /// The facts of an item, and of whatever the history has of it: a tombstone stays in the table for 30 days only.
-    fn facts(&self, account: Option<&str>, item: Option<&Attributes>) -> Facts {
-        let sk = ItemKey { group: self.key, account }.sk();
-        let is_of = |change: &&Attributes| {
-            text_of(change, "group_id") == Some(&self.key.group_id) && text_of(change, "account") == account
-        };
-        let told = self.history.iter().filter(is_of).filter_map(|change| {
-            let mut after = change.get("after")?.as_m().ok()?.clone();
-            after.insert("sk".to_owned(), text(&sk));
-            Some(read(&after))
-        });
-        told.chain(item.map(read)).fold(Facts::default(), |known, facts| join(&known, &facts))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
+    use chat_groups::event::{Stamp, text};
 
     use super::*;
-    use crate::event::Stamp;
 
     fn stamp(millis: u64, by: &str) -> Stamp {
         let by = Some(by).filter(|by| !by.is_empty()).map(Into::into);
@@ -172,34 +135,12 @@ mod tests {
         Facts::departed(stamp(millis, by), Some(exit_type.to_owned()))
     }
 
-    /// The answer from items of these facts, in the table and in the history.
-    fn answer(group: Option<Facts>, member: Option<Facts>, told: &[(Option<&str>, Facts)]) -> String {
-        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
-        let item = |account, facts: &Facts| ItemKey { group: &key, account }.item(facts);
-        let history: Vec<_> = told
-            .iter()
-            .map(|(account, facts)| {
-                let after = AttributeValue::M(item(*account, facts));
-                let mut change =
-                    Attributes::from([("group_id".to_owned(), text("g")), ("after".to_owned(), after)]);
-                change.extend(account.map(|account| ("account".to_owned(), text(account))));
-                change
-            })
-            .collect();
-        let group = group.map(|facts| item(None, &facts));
-        let member = member.map(|facts| item(Some("bob"), &facts));
-        why(&Known {
-            key: &key,
-            account: "bob",
-            group: group.as_ref(),
-            member: member.as_ref(),
-            history: &history,
-            days: Some(90),
-        })
+    fn answer(group: &Facts, member: &Facts) -> String {
+        why("bob", "g", member, group, Some(90))
     }
 
-    fn group() -> Option<Facts> {
-        Some(Facts::present(stamp(10, "ana")))
+    fn group() -> Facts {
+        Facts::present(stamp(10, "ana"))
     }
 
     #[test]
@@ -207,61 +148,38 @@ mod tests {
         let on = |millis: u64| format!("on 1970-01-01T00:00:00.{millis:03}Z");
         for (found, expected) in [
             (
-                answer(group(), Some(joined(20, "ana", "Invited")), &[]),
+                answer(&group(), &joined(20, "ana", "Invited")),
                 format!("bob is in g: invited by ana {}", on(20)),
             ),
-            (answer(group(), Some(joined(20, "", "Apply")), &[]), format!("bob is in g: joined {}", on(20))),
+            (answer(&group(), &joined(20, "", "Apply")), format!("bob is in g: joined {}", on(20))),
             (
-                answer(group(), Some(left(20, "ana", "Kicked")), &[]),
+                answer(&group(), &left(20, "ana", "Kicked")),
                 format!("bob is not in g: kicked by ana {}", on(20)),
             ),
-            (
-                answer(group(), Some(left(20, "bob", "Quit")), &[]),
-                format!("bob is not in g: left {}", on(20)),
-            ),
-            (answer(group(), Some(left(20, "", "Quit")), &[]), format!("bob is not in g: left {}", on(20))),
+            (answer(&group(), &left(20, "bob", "Quit")), format!("bob is not in g: left {}", on(20))),
+            (answer(&group(), &left(20, "", "Quit")), format!("bob is not in g: left {}", on(20))),
             (
                 answer(
-                    Some(Facts {
-                        began: group().and_then(|group| group.began),
-                        ..Facts::destroyed(stamp(30, "cy"))
-                    }),
-                    Some(joined(20, "", "Apply")),
-                    &[],
+                    &Facts { began: group().began, ..Facts::destroyed(stamp(30, "cy")) },
+                    &joined(20, "", "Apply"),
                 ),
                 format!("bob is not in g: the group was destroyed by cy {}", on(30)),
             ),
             (
-                answer(group(), Some(joined(5, "ana", "Invited")), &[]),
+                answer(&group(), &joined(5, "ana", "Invited")),
                 format!("bob is not in g: invited by ana {}; the id was used again by ana {}", on(5), on(10)),
             ),
             (
-                answer(group(), None, &[]),
+                answer(&group(), &Facts::default()),
                 "bob is not in g: nothing told in 90 days: ask reconcile".to_owned(),
             ),
             (
-                answer(None, None, &[]),
+                answer(&Facts::default(), &Facts::default()),
                 "bob is not in g: no creation of the group was told: ask reconcile".to_owned(),
             ),
         ] {
             assert_eq!(found, expected);
         }
-    }
-
-    #[test]
-    fn the_history_remembers_whoever_the_table_has_forgotten() {
-        let told = [
-            (Some("bob"), joined(15, "ana", "Invited")),
-            (Some("bob"), left(20, "ana", "Kicked")),
-            (Some("ben"), left(30, "cy", "Quit")),
-        ];
-        let answer = |told: &[_]| answer(group(), None, told);
-        assert_eq!(answer(&told), "bob is not in g: kicked by ana on 1970-01-01T00:00:00.020Z");
-        let [joined, left, other] = told;
-        assert_eq!(
-            answer(&[other, left, joined]),
-            "bob is not in g: kicked by ana on 1970-01-01T00:00:00.020Z"
-        );
     }
 
     #[test]
@@ -309,6 +227,9 @@ mod tests {
     fn members_of_an_av_chat_room_are_not_kept() {
         let mut room = Facts::present(stamp(10, "ana"));
         room.set(fact::TYPE, Some("AVChatRoom".to_owned()), stamp(10, "ana"));
-        assert_eq!(answer(Some(room), None, &[]), "bob is not in g: members of an AVChatRoom are not kept");
+        assert_eq!(
+            answer(&room, &Facts::default()),
+            "bob is not in g: members of an AVChatRoom are not kept"
+        );
     }
 }
