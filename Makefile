@@ -110,8 +110,8 @@ reconcile-load:
 	cargo build --locked --release --bin reconcile
 	$(TESTKIT) reconcile-load
 
-load: ## Measures events in groups of 10 to 100,000, a throttled burst and a backlog; BURST, UNITS_PER_SECOND, BACKLOG
-	cargo build --locked --release --bin webhook --bin redrive
+load: ## Measures events in groups of 10 to 100,000, a throttled burst, a backlog and the change feed; BURST, UNITS_PER_SECOND, BACKLOG, CHANGES_ONLY=1
+	cargo build --locked --release --bin webhook --bin redrive --bin publish
 	$(TESTKIT) load
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed $(TOOLS)/emulator/installed ## Tests the release binaries under Lambda's emulator, the template, and the stack on an emulated AWS

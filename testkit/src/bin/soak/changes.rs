@@ -11,11 +11,8 @@ use chat_groups_testkit::bus::Bus;
 use chat_groups_testkit::feeder::Feeder;
 use chat_groups_testkit::function::Function;
 use chat_groups_testkit::model::{folded, view};
-use chat_groups_testkit::{samples, table};
 use dynoxide::Database;
 use serde_json::{Value, json};
-
-const ARN: &str = "arn:aws:events:local:123456789012:event-bus/changes";
 
 /// The time between two looks at the stream, and before a batch is sent again that failed.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -40,15 +37,7 @@ impl Changes {
         table_url: &str,
         bus_url: &str,
     ) -> Result<Self, Box<dyn Error>> {
-        let env = [
-            ("TABLE_NAME", table::TABLE_NAME),
-            ("SDK_APP_ID", samples::SDK_APP_ID),
-            ("HISTORY_TABLE_NAME", table::HISTORY_TABLE_NAME),
-            ("EVENT_BUS_ARN", ARN),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus_url),
-        ];
-        let publish = Function::start_release("publish", &env).await?;
+        let publish = Function::start_publish(table_url, bus_url).await?;
         let feeder = Feeder::new(database.clone())?;
         Ok(Self { feeder, publish, bus, roster: Roster::default(), ids: BTreeSet::new(), events: 0 })
     }

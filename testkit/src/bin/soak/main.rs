@@ -7,7 +7,6 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -85,8 +84,7 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     println!("{deliveries} deliveries, SEED={seed}");
     let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
-    let database = table::open(&data_file()?)?;
-    let table_url = database::serve(&database).await?;
+    let (database, table_url) = database::start_with_stream().await?;
     database::fill(&database, plan.filled())?;
     let queue = Queue::start().await?;
     let table_proxy = Proxy::start(&table_url, Script::always(Fault::None)).await?;
@@ -245,15 +243,6 @@ fn report(delivered: &Delivered, wrong: &[String]) -> bool {
         println!("one answer took longer than {ANSWER_BUDGET:?}");
     }
     in_time && wrong.is_empty()
-}
-
-/// A new file beside the program: the stream of a database in memory grows, and each write takes longer than the last one.
-fn data_file() -> Result<PathBuf, Box<dyn Error>> {
-    let folder = std::env::current_exe()?.with_file_name("soak-data");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    Ok(folder.join("groups.db"))
 }
 
 /// How many changes stand in the history.
