@@ -326,7 +326,7 @@ class Histories(PageTest):
         self.browser.wait_for_text("#group-history", "nothing told in 90 days: ask reconcile")
         self.browser.run("window.same = true")
         self.create(MemberList=accounts("ana"))
-        begin = ["created by ana", "ana added at its creation by ana"]
+        begin = ["created by ana", "ana added at its creation"]
         self.wait_for_sentences(*begin)
         self.assertFalse(self.browser.text("#group-history .status"))
         self.callback("AfterNewMemberJoin", JoinType="Invited", NewMemberList=accounts("bob"))
@@ -377,29 +377,30 @@ class Histories(PageTest):
         self.create()
         self.callback("AfterMemberExit", ExitType="Kicked", ExitMemberList=accounts("bob"))
         self.open_group()
-        self.ask_why("ana", "ana is in {}: added at its creation by ana on 20")
+        self.ask_why("ana", "ana is in {}: added at its creation on 20")
         self.ask_why("bob", "bob is not in {}: kicked by ana on 20")
         self.ask_why("nobody", "nobody is not in {}: nothing told in 90 days: ask reconcile")
         self.create(Operator_Account="cy", MemberList=[])
         self.ask_why("ana", "; the id was used again by cy on 20")
 
     def test_the_history_goes_on_page_by_page(self):
-        self.create(MemberList=accounts(*(f"user-{n:03}" for n in range(230))))
+        self.create(MemberList=[])
+        for start in range(0, 130, 26):
+            self.callback("AfterNewMemberJoin", NewMemberList=accounts(*(f"user-{start + n:03}" for n in range(26))))
         group = {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": f"{SDK_APP_ID}#{self.group_id}"}}}
-        while self.local_run.client.query(TableName=HISTORY, Select="COUNT", **group)["Count"] < 231:
+        while self.local_run.client.query(TableName=HISTORY, Select="COUNT", **group)["Count"] < 131:
             time.sleep(0.05)
         self.open_group()
         shown = "return document.querySelectorAll('#group-history .changes > li').length === arguments[0]"
         self.browser.wait(shown, 100)
-        for count in (200, 231):
-            self.browser.click("#group-history > button")
-            self.browser.wait(shown, count)
+        self.browser.click("#group-history > button")
+        self.browser.wait(shown, 131)
         self.assertTrue(self.browser.run("return document.querySelector('#group-history > button').hidden"))
         # What is new comes on top, and all that was shown stays.
         self.callback("AfterGroupInfoChanged", Name="Renamed")
-        self.browser.wait(shown, 232)
+        self.browser.wait(shown, 132)
         self.assertRegex(self.sentences()[0], "^name changed by ana on ")
-        self.assertEqual(len(set(self.sentences())), 232)
+        self.assertEqual(len(set(self.sentences())), 132)
 
     def test_markup_in_a_history_is_shown_as_text(self):
         account = MARKUP[:32]
