@@ -75,14 +75,15 @@ impl Function {
         Self::start_release(name, &env).await
     }
 
-    /// Starts `publish` as released, with its table, its history and its bus at these URLs. An empty one leaves out the bus.
+    /// Starts `publish` as released, with its table, its history and its bus at these URLs. An empty one leaves out the history, or the
+    /// bus.
     pub async fn start_publish(table_url: &str, bus_url: &str) -> Result<Self, Box<dyn Error>> {
-        let bus = if bus_url.is_empty() { "" } else { "arn:aws:events:local:123456789012:event-bus/changes" };
+        let bus = "arn:aws:events:local:123456789012:event-bus/changes";
         let env = [
             ("TABLE_NAME", table::TABLE_NAME),
             ("SDK_APP_ID", samples::SDK_APP_ID),
-            ("HISTORY_TABLE_NAME", table::HISTORY_TABLE_NAME),
-            ("EVENT_BUS_ARN", bus),
+            ("HISTORY_TABLE_NAME", if table_url.is_empty() { "" } else { table::HISTORY_TABLE_NAME }),
+            ("EVENT_BUS_ARN", if bus_url.is_empty() { "" } else { bus }),
             ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
             ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus_url),
         ];
