@@ -39,7 +39,7 @@ run: ## Runs the receiver and a page on loopback, and plays the vendor's sample 
 up: $(TOOLS)/aws/installed $(TOOLS)/emulator/installed ## Deploys the whole stack to an emulated AWS on loopback, plays a group's life and shows the table; PORT, PAGE_PORT
 	@$(WITH_TOOLS) tools/up
 
-console: ## Shows a deployed table on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=…
+console: ## Shows a deployed table and its history on a page of this machine, read-only: TABLE_NAME=… SDK_APP_ID=… HISTORY_TABLE_NAME=…
 	@./chat-groups console
 
 test: ## Runs all tests
@@ -51,7 +51,7 @@ FUZZ_CASES ?= 100000
 fuzz: ## Reads random bodies, queries and answers of Chat, right and wrong; FUZZ_CASES
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --locked --lib -- fuzz::
 
-soak: ## Runs 20,000 events with random faults through the functions and audits the table; EVENTS, SEED
+soak: ## Runs 20,000 events with random faults through the functions, audits the table and the change feed; EVENTS, SEED
 	cargo build --locked --release --bins
 	$(TESTKIT) soak
 
@@ -110,8 +110,8 @@ reconcile-load:
 	cargo build --locked --release --bin reconcile
 	$(TESTKIT) reconcile-load
 
-load: ## Measures events in groups of 10 to 100,000, a throttled burst and a backlog; BURST, UNITS_PER_SECOND, BACKLOG
-	cargo build --locked --release --bin webhook --bin redrive
+load: ## Measures events in groups of 10 to 100,000, a throttled burst, a backlog and the change feed; BURST, UNITS_PER_SECOND, BACKLOG, CHANGES_ONLY=1
+	cargo build --locked --release --bin webhook --bin redrive --bin publish
 	$(TESTKIT) load
 
 e2e: $(TOOLS)/aws/installed $(TOOLS)/checkov/installed $(TOOLS)/node/installed $(TOOLS)/emulator/installed ## Tests the release binaries under Lambda's emulator, the template, and the stack on an emulated AWS

@@ -46,17 +46,15 @@ class Reader:
     def _groups(self, pks):
         name = self.table.name
         for start in range(0, len(pks), BATCH_MAX_KEYS):
-            keys = [{"pk": pk, "sk": "GROUP"} for pk in pks[start : start + BATCH_MAX_KEYS]]
-            pending = {name: {"Keys": keys}}
+            pending = {name: {"Keys": [{"pk": pk, "sk": "GROUP"} for pk in pks[start : start + BATCH_MAX_KEYS]]}}
             while pending:
                 answer = self.table.meta.client.batch_get_item(RequestItems=pending)
                 yield from answer["Responses"].get(name, [])
                 pending = answer.get("UnprocessedKeys")
 
     def _query(self, **request):
-        while True:
+        while request:
             page = self.table.query(**request)
             yield from page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            last = page.get("LastEvaluatedKey")
+            request = last and request | {"ExclusiveStartKey": last}

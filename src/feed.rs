@@ -10,19 +10,19 @@ mod history;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod why;
 
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::retry::RetryError;
+use crate::time::{EventTime, from_millis, rfc3339};
 
 pub use bus::Bus;
+pub(crate) use event::Written;
 pub use event::{CloudEvent, Data, EVENT_MAX_BYTES, Image};
 pub use fold::{Roster, RosterGroup, RosterMember};
 pub use history::History;
 pub(crate) use stream::Record;
-pub use why::{Known, why};
 
 /// Where events go.
 #[derive(Debug, Clone)]
@@ -55,6 +55,11 @@ impl Feed {
         }
         kept
     }
+}
+
+/// A time in RFC 3339.
+fn moment(time: EventTime) -> String {
+    rfc3339(from_millis(time.as_millis()))
 }
 
 /// A history that hangs leaves half of the time to the bus.

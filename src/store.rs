@@ -29,12 +29,13 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub(crate) use change::{Change, ChangeKind, change, snapshot};
-pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, text_of};
-pub(crate) use item::{ItemKey, read, scoped_key};
+pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, read, text_of};
+pub(crate) use item::{ItemKey, scoped_key};
 pub(crate) use lease::{Acquired, Lease, PassKind};
+pub(crate) use merge::is_of_earlier_life;
 #[cfg(test)]
 pub(crate) use merge::tests::facts as said;
-pub(crate) use merge::{is_member, is_of_earlier_life, is_there, join};
+pub use merge::{is_member, is_there, join};
 pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};
 pub(crate) use scan::{Listed, ScanKey, scan_key};

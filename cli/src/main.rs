@@ -3,6 +3,7 @@
 mod aws;
 mod console;
 mod forget;
+mod history;
 mod operate;
 mod page;
 mod post;
@@ -12,6 +13,7 @@ mod run;
 mod show;
 mod verify;
 mod why;
+mod words;
 
 use std::process::ExitCode;
 

@@ -19,9 +19,10 @@ use chat_groups::webhook::Webhook;
 use chat_groups_testkit::{local, samples, table as database};
 use play::Stage;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const CREATE: &str = RosterCommand::AfterCreateGroup.name();
-use crate::page::{Feed, Page, Sender, Table};
+use crate::page::{Arrivals, Page, Sender, Table};
 use crate::post::Poster;
 use crate::{aws, show};
 use clap::builder::BoolishValueParser;
@@ -77,18 +78,20 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let settings = WebhookSettings::from_env(&env)?;
     let table = aws::of(settings.aws.clone());
     let reader = Reader::new(table.clone(), settings.table_name.clone());
-    let changes = Box::pin(changes::follow(database, table.clone()));
+    let history = changes::history(&table);
+    let (told, new_changes) = watch::channel(());
+    let changes = Box::pin(changes::follow(database, history.clone(), told));
     tokio::spawn(async move {
         if let Err(error) = changes.await {
             println!("Changes    not followed: {error}");
         }
     });
     let webhook = Arc::new(Webhook::from_settings(settings));
-    let feed = Feed::default();
-    let published = feed.clone();
+    let arrivals = Arrivals::default();
+    let arrived = arrivals.clone();
     let report = move |record: &Record, body: &[u8]| {
         show::callback(record);
-        published.publish(record, body);
+        arrived.add(record, body);
     };
     let server = tokio::spawn(server::serve(listener, webhook, report));
 
@@ -97,7 +100,8 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let poster = Poster::new(url.clone(), Trust::none());
     let sender = Sender::new(poster.clone(), app_id, Token::new(token).ok_or(NO_TOKEN)?);
     let shown_table = Table::new(table.clone(), database::TABLE_NAME.to_owned(), app_id);
-    tokio::spawn(Page::local(shown_table, feed, sender).serve(page));
+    let local = Page::new(shown_table, Some(history)).with_run(arrivals, new_changes, sender);
+    tokio::spawn(local.serve(page));
     println!("Receiver   {url}   SdkAppid {app_id}, token {}", shown(token));
     println!(
         "DynamoDB   {dynamodb_url}   tables {} and {}, kept in {}",

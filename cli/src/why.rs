@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
-use chat_groups::event::{Attributes, GroupKey, text};
-use chat_groups::feed::{Known, why};
-use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, partition_key};
+use chat_groups::event::{Attributes, Facts, GroupKey, text};
+use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, join, partition_key, read, text_of};
 
 use crate::aws;
+use crate::history::{History, HistoryArgs};
+use crate::words::why;
 
 /// Says since when an account is in a group and by whom, or why it is not
 ///
@@ -24,12 +25,8 @@ pub struct Args {
     /// The table's name
     #[arg(long, env = "TABLE_NAME")]
     table_name: String,
-    /// The name of the history's table, if there is one
-    #[arg(long, env = "HISTORY_TABLE_NAME")]
-    history_table_name: Option<String>,
-    /// For how many days a change stays in the history
-    #[arg(long, env = "HISTORY_DAYS", default_value_t = 90)]
-    history_days: u32,
+    #[command(flatten)]
+    history: HistoryArgs,
     /// The application's SdkAppid
     #[arg(long, env = "SDK_APP_ID")]
     sdk_app_id: u64,
@@ -37,67 +34,57 @@ pub struct Args {
 
 /// Prints the line.
 pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    println!("{}", answer(&aws::dynamodb()?, &args).await?);
+    let client = aws::dynamodb()?;
+    let history = args.history.history(&client);
+    let key = GroupKey { sdk_app_id: args.sdk_app_id, group_id: args.group_id };
+    println!("{}", answer(&client, &args.table_name, history.as_ref(), &key, &args.account).await?);
     Ok(())
 }
 
-async fn answer(client: &Client, args: &Args) -> Result<String, Box<dyn Error>> {
-    let key = GroupKey { sdk_app_id: args.sdk_app_id, group_id: args.group_id.clone() };
-    let item = async |sk: String| -> Result<Option<Attributes>, Box<dyn Error>> {
-        let key = HashMap::from([("pk".to_owned(), text(partition_key(&key))), ("sk".to_owned(), text(sk))]);
-        let request = client.get_item().table_name(&args.table_name).consistent_read(true);
-        Ok(request.set_key(Some(key)).send().await?.item)
-    };
-    let group = item(GROUP_SK.to_owned()).await?;
-    let member = item(format!("{MEMBER_PREFIX}{}", args.account)).await?;
-    let mut history = Vec::new();
-    if let Some(table_name) = &args.history_table_name {
-        history = changes(client, table_name, &key, &args.account).await?;
-        if group.is_none() {
-            history.extend(changes_of_group(client, table_name, &key).await?);
-        }
-    }
-    Ok(why(&Known {
-        key: &key,
-        account: &args.account,
-        group: group.as_ref(),
-        member: member.as_ref(),
-        history: &history,
-        days: args.history_table_name.is_some().then_some(args.history_days),
-    }))
-}
-
-/// The changes of an account in a group.
-async fn changes(
+/// The answer, of the table and the history.
+pub async fn answer(
     client: &Client,
     table_name: &str,
+    history: Option<&History>,
     key: &GroupKey,
     account: &str,
-) -> Result<Vec<Attributes>, Box<dyn Error>> {
-    let query = client
-        .query()
-        .table_name(table_name)
-        .index_name("by_account")
-        .key_condition_expression("account_key = :account_key")
-        .filter_expression("group_id = :group_id")
-        .expression_attribute_values(":account_key", text(format!("{}#{account}", key.sdk_app_id)))
-        .expression_attribute_values(":group_id", text(&key.group_id));
-    Ok(query.into_paginator().items().send().try_collect().await?)
+) -> Result<String, Box<dyn Error>> {
+    let member_sk = format!("{MEMBER_PREFIX}{account}");
+    let group = item(client, table_name, key, GROUP_SK).await?;
+    let member = item(client, table_name, key, &member_sk).await?;
+    let (mut group_changes, mut changes) = (Vec::new(), Vec::new());
+    if let Some(history) = history {
+        changes = history.of_member(key, account).await?;
+        if group.is_none() {
+            group_changes = history.of_group_item(key).await?;
+        }
+    }
+    // The index has changes of the owner too, which are the group's.
+    changes.retain(|change| text_of(change, "account") == Some(account));
+    let group = facts(GROUP_SK, group, &group_changes);
+    let member = facts(&member_sk, member, &changes);
+    Ok(why(account, &key.group_id, &member, &group, history.map(|history| history.days)))
 }
 
-/// The changes of the group itself.
-async fn changes_of_group(
+async fn item(
     client: &Client,
     table_name: &str,
-    key: &GroupKey,
-) -> Result<Vec<Attributes>, Box<dyn Error>> {
-    let query = client
-        .query()
-        .table_name(table_name)
-        .key_condition_expression("pk = :pk")
-        .filter_expression("attribute_not_exists(account)")
-        .expression_attribute_values(":pk", text(partition_key(key)));
-    Ok(query.into_paginator().items().send().try_collect().await?)
+    group: &GroupKey,
+    sk: &str,
+) -> Result<Option<Attributes>, Box<dyn Error>> {
+    let key = HashMap::from([("pk".to_owned(), text(partition_key(group))), ("sk".to_owned(), text(sk))]);
+    let request = client.get_item().table_name(table_name).consistent_read(true);
+    Ok(request.set_key(Some(key)).send().await?.item)
+}
+
+/// The facts of an item, and of all that its changes tell: a tombstone stays in the table for 30 days only.
+fn facts(sk: &str, item: Option<Attributes>, changes: &[Attributes]) -> Facts {
+    let told = changes.iter().filter_map(|change| {
+        let mut after = change.get("after")?.as_m().ok()?.clone();
+        after.insert("sk".to_owned(), text(sk));
+        Some(after)
+    });
+    told.chain(item).fold(Facts::default(), |known, item| join(&known, &read(&item)))
 }
 
 #[cfg(test)]
@@ -126,20 +113,18 @@ mod tests {
             "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Ok("local".to_owned()),
             _ => Err(std::env::VarError::NotPresent),
         });
-        let args = Args {
-            account: account.to_owned(),
-            group_id: "g".to_owned(),
-            table_name: TABLE_NAME.to_owned(),
-            history_table_name: has_history.then(|| HISTORY_TABLE_NAME.to_owned()),
-            history_days: 30,
-            sdk_app_id: 1,
-        };
-        answer(&aws::of(settings.unwrap()), &args).await.unwrap()
+        let client = aws::of(settings.unwrap());
+        let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
+        let history = History { client: client.clone(), table_name: HISTORY_TABLE_NAME.to_owned(), days: 30 };
+        let history = Some(history).filter(|_| has_history);
+        answer(&client, TABLE_NAME, history.as_ref(), &key, account).await.unwrap()
     }
 
     fn change(sk: &str, account: Option<&str>, group_id: &str, after: Value) -> (&'static str, Value) {
+        let expires_at = chat_groups::time::to_seconds(std::time::SystemTime::now()) + 60;
         let mut item = json!({
             "pk": { "S": format!("1#{group_id}") }, "sk": { "S": sk }, "group_id": { "S": group_id }, "after": { "M": after },
+            "expires_at": { "N": expires_at.to_string() },
         });
         if let Some(account) = account {
             item["account"] = json!({ "S": account });
@@ -151,6 +136,7 @@ mod tests {
     #[tokio::test]
     async fn the_table_and_the_history_answer_together() {
         let left = |by: &str| json!({ "event_time": { "N": "20" }, "left_at": { "N": "20" }, "exit_type": { "S": "Kicked" }, "left_by": { "S": by } });
+        let joined = json!({ "event_time": { "N": "15" }, "joined_by": { "S": "cy" } });
         let destroyed = json!({ "event_time": { "N": "10" }, "destroyed_at": { "N": "30" } });
         let group = json!({ "pk": { "S": "1#g" }, "sk": { "S": "GROUP" }, "event_time": { "N": "10" } });
         let member = json!({ "pk": { "S": "1#g" }, "sk": { "S": "MEMBER#ana" }, "event_time": { "N": "11" }, "joined_by": { "S": "cy" } });
@@ -158,6 +144,7 @@ mod tests {
             (TABLE_NAME, group),
             (TABLE_NAME, member),
             change("1", Some("bob"), "g", left("ana")),
+            change("0", Some("bob"), "g", joined),
             change("1", Some("bob"), "h", left("other")),
             change("2", None, "g", destroyed),
         ];

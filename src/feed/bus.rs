@@ -81,19 +81,15 @@ impl Bus {
             let answer = retry_until(deadline, attempt).await;
             let answer = answer.map_err(|error| Owed { index: first, error: FeedError::Bus(error) })?;
             // The results stand in the order of the entries. An entry without one is owed.
-            let results = answer.entries.unwrap_or_default();
-            let refused = |position: usize| match results.get(position) {
-                Some(result) if result.error_code.is_none() && result.event_id.is_some() => None,
-                result => Some(refusal(result)),
-            };
-            let errors: Vec<_> = (0..pending.len()).map(refused).collect();
-            let owed = pending.into_iter().zip(errors);
-            let mut owed: Vec<_> = owed.filter_map(|(entry, error)| Some((entry, error?))).collect();
-            let is_final = Instant::now() >= deadline || owed.iter().any(|(_, error)| error.is_permanent());
+            let results =
+                answer.entries.unwrap_or_default().into_iter().map(Some).chain(std::iter::repeat(None));
+            let owed = pending.into_iter().zip(results);
+            let mut owed: Vec<_> =
+                owed.filter_map(|(entry, result)| Some((entry, refusal(result)?))).collect();
             if owed.is_empty() {
                 return Ok(());
             }
-            if is_final {
+            if Instant::now() >= deadline || owed.iter().any(|(_, error)| error.is_permanent()) {
                 let ((index, _), error) = owed.swap_remove(0);
                 return Err(Owed { index, error });
             }
@@ -103,10 +99,15 @@ impl Bus {
     }
 }
 
-fn refusal(result: Option<&PutEventsResultEntry>) -> FeedError {
-    let text = |text: Option<&str>| text.unwrap_or(UNKNOWN).to_owned();
-    let code = text(result.and_then(PutEventsResultEntry::error_code));
-    FeedError::Refused { code, message: text(result.and_then(PutEventsResultEntry::error_message)) }
+/// Why an entry is owed; `None` if it was taken.
+fn refusal(result: Option<PutEventsResultEntry>) -> Option<FeedError> {
+    let (code, message) = match result {
+        Some(result) if result.error_code.is_none() && result.event_id.is_some() => return None,
+        Some(result) => (result.error_code, result.error_message),
+        None => (None, None),
+    };
+    let known = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
+    Some(FeedError::Refused { code: known(code), message: known(message) })
 }
 
 fn is_same_item(a: &CloudEvent, b: &CloudEvent) -> bool {

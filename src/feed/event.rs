@@ -6,9 +6,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::moment;
 use crate::event::{Attributes, Facts, fact};
 use crate::store::{Change, ChangeKind, ItemKey};
-use crate::time::{EventTime, from_millis, rfc3339};
+use crate::time::EventTime;
 
 /// The most bytes of an event's JSON: it passes a queue, a topic and another function too.
 pub const EVENT_MAX_BYTES: usize = 200_000;
@@ -98,41 +99,33 @@ pub struct Data {
     pub omitted: Vec<String>,
 }
 
+/// The write that made a record of the stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// The record's sequence number.
+    pub sequence_number: &'a str,
+    /// Its time.
+    pub at: EventTime,
+}
+
 impl CloudEvent {
-    /// The event of a record of the table's stream.
-    pub(crate) fn of_record(
-        change: &Change,
-        event_id: &str,
-        sequence_number: &str,
-        recorded_at: EventTime,
-    ) -> Self {
-        let event = Self::new(change, event_id.to_owned());
-        let recordedtime = Some(rfc3339(from_millis(recorded_at.as_millis())));
-        let sequence = Some(format!("{sequence_number:0>40}"));
-        Self { recordedtime, sequence, recorded_at: Some(recorded_at), ..event }.fitted()
-    }
-
-    /// The event of an item as it is.
-    pub(crate) fn of_snapshot(change: &Change, id: String) -> Self {
-        Self::new(change, id).fitted()
-    }
-
-    fn new(change: &Change, id: String) -> Self {
+    /// The event of a change; of a snapshot if nothing was written.
+    pub(crate) fn new(change: &Change, id: String, written: Option<Written<'_>>) -> Self {
         let (key, of) = (&change.key, change.item_key());
         let before = change.before.as_ref().map(|facts| match change.kind {
             ChangeKind::Updated => old_values(of, facts, change),
             ChangeKind::Ended => image(of, facts),
             ChangeKind::Began | ChangeKind::Snapshot => event_time(facts),
         });
-        Self {
+        let event = Self {
             specversion: "1.0".to_owned(),
             id,
             source: format!("chat-groups/{}", key.sdk_app_id),
             r#type: event_type(change).to_owned(),
             subject: key.group_id.clone(),
-            time: rfc3339(from_millis(change.at.as_millis())),
-            recordedtime: None,
-            sequence: None,
+            time: moment(change.at),
+            recordedtime: written.map(|written| moment(written.at)),
+            sequence: written.map(|written| format!("{:0>40}", written.sequence_number)),
             dataschema: "urn:chat-groups:event:1".to_owned(),
             data: Data {
                 sdk_app_id: key.sdk_app_id,
@@ -145,8 +138,9 @@ impl CloudEvent {
                 after: image(of, &change.after),
                 omitted: Vec::new(),
             },
-            recorded_at: None,
-        }
+            recorded_at: written.map(|written| written.at),
+        };
+        event.fitted()
     }
 
     /// Its JSON; the same for the same event always.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 
-use super::CloudEvent;
+use super::{CloudEvent, Written};
 use crate::event::Attributes;
 use crate::store::change;
 use crate::time::EventTime;
@@ -38,8 +38,9 @@ impl Record {
         if change.is_some() && ids.is_none() {
             tracing::warn!(sequence_number, "a record is passed over: expected eventID and SequenceNumber");
         }
-        let event = change.zip(ids).map(|(change, (number, event_id))| {
-            CloudEvent::of_record(&change, event_id, number, recorded_at.unwrap_or(change.at))
+        let event = change.zip(ids).map(|(change, (sequence_number, event_id))| {
+            let written = Written { sequence_number, at: recorded_at.unwrap_or(change.at) };
+            CloudEvent::new(&change, event_id.to_owned(), Some(written))
         });
         Self { sequence_number: sequence_number.map(str::to_owned), recorded_at, event }
     }

@@ -96,19 +96,16 @@ impl Publish {
         now: SystemTime,
         deadline: Instant,
     ) -> (Result<Value, PublishError>, PublishRecord) {
-        let timestamp = rfc3339(now);
+        let record = PublishRecord { timestamp: rfc3339(now), ..Default::default() };
         if let Some(records) = payload["Records"].as_array() {
-            let (answer, record) = self.tell(records, now, deadline).await;
-            return (Ok(answer), PublishRecord { timestamp, ..record });
+            let (answer, record) = self.tell(records, record, now, deadline).await;
+            return (Ok(answer), record);
         }
         let Some(request) = payload.get("snapshot") else {
-            let record = PublishRecord {
-                timestamp,
-                level: Level::Warn,
-                outcome: Outcome::Ignored,
-                ..Default::default()
-            };
-            return (Ok(Value::Null), record);
+            return (
+                Ok(Value::Null),
+                PublishRecord { level: Level::Warn, outcome: Outcome::Ignored, ..record },
+            );
         };
         let mut events = 0;
         let result = self.tell_snapshot(request, &mut events, deadline).await;
@@ -117,18 +114,24 @@ impl Publish {
             Ok(_) => (Level::Info, Outcome::Published),
             Err(_) => (Level::Error, Outcome::Failed),
         };
-        (result, PublishRecord { timestamp, level, outcome, events, error, ..Default::default() })
+        (result, PublishRecord { level, outcome, events, error, ..record })
     }
 
     /// Tells a batch of records; the answer names the first one that is still owed.
-    async fn tell(&self, records: &[Value], now: SystemTime, deadline: Instant) -> (Value, PublishRecord) {
+    async fn tell(
+        &self,
+        records: &[Value],
+        record: PublishRecord,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> (Value, PublishRecord) {
         let records: Vec<_> = records.iter().map(Record::read).collect();
         let age = |written: EventTime| EventTime::from(now).as_millis().saturating_sub(written.as_millis());
         let age_ms = records.iter().filter_map(|record| record.recorded_at).min().map(age);
         let count = records.len();
         let (numbers, events): (Vec<_>, Vec<_>) =
             records.into_iter().filter_map(|record| Some((record.sequence_number?, record.event?))).unzip();
-        let record = PublishRecord { records: count, events: events.len(), age_ms, ..Default::default() };
+        let record = PublishRecord { records: count, events: events.len(), age_ms, ..record };
         match self.feed.deliver(&events, deadline).await {
             Ok(()) => {
                 let record = PublishRecord { level: Level::Info, outcome: Outcome::Published, ..record };
@@ -189,7 +192,7 @@ fn snapshot_event(item: &crate::event::Attributes) -> Option<CloudEvent> {
     })?;
     let revision = item.get("revision").and_then(|revision| revision.as_n().ok());
     let id = format!("{}/{}/{}", text_of(item, "pk")?, text_of(item, "sk")?, revision.map_or("", |n| n));
-    Some(CloudEvent::of_snapshot(&change, id))
+    Some(CloudEvent::new(&change, id, None))
 }
 
 /// Why a snapshot could not be told.

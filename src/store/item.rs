@@ -236,7 +236,7 @@ fn default_author(facts: &Facts, time: EventTime) -> Option<Arc<str>> {
 }
 
 /// The facts of a stored item. Attributes of another type than the one that is written count as absent.
-pub(crate) fn read(item: &Attributes) -> Facts {
+pub fn read(item: &Attributes) -> Facts {
     let kind = if text_of(item, "sk").and_then(account).is_some() { &MEMBER } else { &GROUP };
     let life = |life: &Life| {
         let value = life.value.and_then(|name| text_of(item, name)).map(str::to_owned);

@@ -47,17 +47,17 @@ pub(super) fn newest(facts: &Facts) -> Option<EventTime> {
 }
 
 /// Whether readers see a group.
-pub(crate) fn is_there(group: &Facts) -> bool {
+pub fn is_there(group: &Facts) -> bool {
     group.began.is_some() && group.ended.is_none()
 }
 
 /// Whether readers see an account as a member of a group that is there.
-pub(crate) fn is_member(facts: &Facts, group: &Facts) -> bool {
+pub fn is_member(facts: &Facts, group: &Facts) -> bool {
     facts.began.is_some() && facts.ended.is_none() && facts.event_time() >= group.event_time()
 }
 
 /// The join (least upper bound) of two sets of facts.
-pub(crate) fn join(stored: &Facts, incoming: &Facts) -> Facts {
+pub fn join(stored: &Facts, incoming: &Facts) -> Facts {
     let began = stored.began.as_ref().max(incoming.began.as_ref());
     let event_time = began.map(|fact| fact.time);
     let values = names(stored, incoming).filter_map(|name| {

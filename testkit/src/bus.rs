@@ -46,8 +46,12 @@ impl Bus {
 
     /// The events that it took.
     pub fn events(&self) -> Vec<Value> {
-        let detail = |entry: &Value| serde_json::from_str(entry["Detail"].as_str()?).ok();
-        self.lock().entries.iter().filter_map(detail).collect()
+        self.lock().entries.iter().filter_map(event).collect()
+    }
+
+    /// The events that it took since the last time.
+    pub fn take_events(&self) -> Vec<Value> {
+        std::mem::take(&mut self.lock().entries).iter().filter_map(event).collect()
     }
 
     /// How many entries each request had.
@@ -58,6 +62,10 @@ impl Bus {
     fn lock(&self) -> MutexGuard<'_, BusState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn event(entry: &Value) -> Option<Value> {
+    serde_json::from_str(entry["Detail"].as_str()?).ok()
 }
 
 async fn put_events(State(bus): State<Bus>, body: String) -> (StatusCode, Json<Value>) {

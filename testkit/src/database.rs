@@ -16,10 +16,28 @@ const IMPORT_ITEMS: usize = 10_000;
 pub async fn start() -> Result<(Database, String), Box<dyn Error>> {
     let database = Database::memory()?;
     table::create_table(&database, table::Stream::Off)?;
+    let url = serve(&database).await?;
+    Ok((database, url))
+}
+
+/// Starts a DynamoDB with the table, its stream and the history, in a new file beside this program: in memory the stream
+/// would keep all records, and each write would take longer than the last one.
+pub async fn start_with_stream() -> Result<(Database, String), Box<dyn Error>> {
+    let folder = std::env::current_exe()?.with_extension("data");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let database = table::open(&folder.join("groups.db"))?;
+    let url = serve(&database).await?;
+    Ok((database, url))
+}
+
+/// Serves a database on loopback; returns its URL.
+pub async fn serve(database: &Database) -> std::io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(dynoxide::server::serve_on(listener, database.clone()));
-    Ok((database, url))
+    Ok(url)
 }
 
 /// Stores the accounts of an AfterNewMemberJoin as `webhook` would.

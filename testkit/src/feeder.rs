@@ -5,6 +5,7 @@ use dynoxide::actions::describe_stream::DescribeStreamRequest;
 use dynoxide::actions::get_records::GetRecordsRequest;
 use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
 use dynoxide::actions::list_streams::ListStreamsRequest;
+use dynoxide::storage::Storage;
 use serde_json::{Value, json};
 
 /// The most records of a batch.
@@ -16,6 +17,8 @@ const MAX_FAILURES: usize = 50;
 /// Reads the stream of the embedded DynamoDB, from its first record on.
 pub struct Feeder {
     database: Database,
+    /// The data file, from which records are removed that were taken; `None` of a database in memory, which keeps them.
+    file: Option<Storage>,
     iterator: String,
     /// Read and not taken yet, in order.
     pending: Vec<Value>,
@@ -42,7 +45,9 @@ impl Feeder {
         };
         let answer = database.get_shard_iterator(request).map_err(|error| error.to_string())?;
         let iterator = answer.shard_iterator.ok_or("the shard can't be read")?;
-        Ok(Self { database, iterator, pending: Vec::new(), size: BATCH_SIZE, failures: 0 })
+        let path = database.db_path().map_err(|error| error.to_string())?;
+        let file = path.map(|path| Storage::new(&path)).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { database, file, iterator, pending: Vec::new(), size: BATCH_SIZE, failures: 0 })
     }
 
     /// Reads whatever is new, and returns all records that are not taken yet.
@@ -81,11 +86,21 @@ impl Feeder {
         };
         if taken > 0 {
             (self.size, self.failures) = (BATCH_SIZE, 0);
-            self.pending.drain(..taken);
-            return Ok(());
+            let last = self.pending.drain(..taken).next_back();
+            return last.map_or(Ok(()), |last| self.trim(&last));
         }
         self.failures += 1;
         if self.failures > MAX_FAILURES { Err("the function makes no headway".to_owned()) } else { Ok(()) }
+    }
+
+    /// Removes the records up to this one from the data file. The embedded DynamoDB keeps all of them, and each slows down
+    /// the writes that follow.
+    fn trim(&self, last: &Value) -> Result<(), String> {
+        const TRIM: &str = "DELETE FROM _stream_records \
+            WHERE id <= (SELECT id FROM _stream_records WHERE event_id = ?1)";
+        let Some(file) = &self.file else { return Ok(()) };
+        let event_id = last["eventID"].as_str().unwrap_or_default();
+        file.conn().execute(TRIM, (event_id,)).map(drop).map_err(|error| error.to_string())
     }
 
     /// Hands all records to a function, again as often as it takes.

@@ -75,6 +75,21 @@ impl Function {
         Self::start_release(name, &env).await
     }
 
+    /// Starts `publish` as released, with its table, its history and its bus at these URLs. An empty one leaves out the history, or the
+    /// bus.
+    pub async fn start_publish(table_url: &str, bus_url: &str) -> Result<Self, Box<dyn Error>> {
+        let bus = "arn:aws:events:local:123456789012:event-bus/changes";
+        let env = [
+            ("TABLE_NAME", table::TABLE_NAME),
+            ("SDK_APP_ID", samples::SDK_APP_ID),
+            ("HISTORY_TABLE_NAME", if table_url.is_empty() { "" } else { table::HISTORY_TABLE_NAME }),
+            ("EVENT_BUS_ARN", if bus_url.is_empty() { "" } else { bus }),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus_url),
+        ];
+        Self::start_release("publish", &env).await
+    }
+
     /// Invokes the function with an event; an error is what it reported, or that it is gone.
     pub async fn invoke(&self, event: Value) -> Answer {
         self.invoke_within(event, TIME_LIMIT).await

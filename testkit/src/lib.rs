@@ -19,6 +19,8 @@ pub mod receiver;
 pub mod redriver;
 pub mod runtime_api;
 pub mod samples;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod secrets;
 pub mod table;
 #[cfg(feature = "tls")]

@@ -1,8 +1,9 @@
 //! What readers have to see, worked out from the contract's text alone: of each fact, what the newest event said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chat_groups::event::Attributes;
+use chat_groups::feed::RosterGroup;
 use chat_groups::store::Group;
 use serde_json::{Map, Value, json};
 
@@ -148,6 +149,29 @@ pub fn seen(group: Option<&Group>) -> Value {
     };
     seen.insert("members".to_owned(), group.members.iter().map(member).collect::<Map<_, _>>().into());
     seen.into()
+}
+
+/// A group that events give, in the form of [`view`].
+pub fn folded(group: Option<&RosterGroup>) -> Value {
+    let Some(group) = group else {
+        return Value::Null;
+    };
+    let item = |event_time: u64, fields: &BTreeMap<String, String>, omitted: &BTreeSet<String>| {
+        let mut item = json!(fields);
+        item["event_time"] = event_time.into();
+        for name in omitted {
+            item[name] = "omitted".into();
+        }
+        item
+    };
+    let members = group
+        .members
+        .iter()
+        .map(|(account, member)| (account.clone(), item(member.event_time, &member.fields, &member.omitted)));
+    let members: Map<_, _> = members.collect();
+    let mut view = item(group.event_time, &group.fields, &group.omitted);
+    view["members"] = members.into();
+    view
 }
 
 fn plain(item: &Attributes, names: &[&str]) -> Map<String, Value> {

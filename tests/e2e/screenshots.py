@@ -40,10 +40,12 @@ def play(local_run):
         fields = [{"Key": "team", "Value": "Lisbon"}, {"Key": "tier", "Value": "1"}] if group_id == SUPPORT else []
         send("AfterCreateGroup", 23.4 * n + 1, **about, MemberList=members, UserDefinedDataList=fields)
     of = {"GroupId": SUPPORT, "Type": "Work", "Operator_Account": "ana"}
-    send("AfterNewMemberJoin", 190, **of, JoinType="Invited", NewMemberList=accounts(["inês", "goran"]))
+    send("AfterNewMemberJoin", 190, **of, JoinType="Invited", NewMemberList=accounts(["inês"]))
     send("AfterMemberFieldChanged", 196, **of, Member_Account="dora", Role="Admin", NameCard="Dora, night shift")
     send("AfterGroupInfoChanged", 201, **of, Introduction="Who answers first. Rota in the notice.")
-    send("AfterMemberExit", 207.5, **of, ExitType="Quit", ExitMemberList=accounts(["emil"]))
+    send("AfterMemberExit", 207.5, **of, ExitType="Kicked", ExitMemberList=accounts(["emil"]))
+    send("AfterMemberExit", 209, **of | {"Operator_Account": "farah"}, ExitType="Quit", ExitMemberList=accounts(["farah"]))
+    send("AfterChangeGroupOwner", 212, **of, OldOwner_Account="ana", NewOwner_Account="dora")
 
 
 def take(browser, page_url):
@@ -59,7 +61,15 @@ def take(browser, page_url):
     browser.scheme("dark")
     shoot(browser, docs / "page-dark.png")
     browser.scheme("light")
+    browser.wait_for_text("#group-history", "emil")
+    browser.run("document.querySelector('#why').scrollIntoView()")
+    browser.fill("#why-account", "emil")
+    browser.click("#why button")
+    browser.wait_for_text("#why-answer", "emil")
+    shoot(browser, docs / "page-history.png")
+    browser.scheme("light")
     browser.size(390, 760, phone=True)
+    browser.run("document.querySelector('#why').scrollIntoView()")
     shoot(browser, docs / "page-phone.png")
 
 

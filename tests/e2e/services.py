@@ -21,6 +21,7 @@ logging.getLogger("werkzeug").setLevel(logging.ERROR)
 TOKEN = "xxxxyyyy"
 SDK_APP_ID = "1400000001"
 TABLE = "groups"
+HISTORY = "history"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-1"}
 
 

@@ -1,6 +1,7 @@
 """The examples: three folds and the schema on the same vectors, and the readers on the embedded DynamoDB."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import unittest
 
 import boto3
 import jsonschema
+from moto.events.models import EventPattern
 
 from services import CREDENTIALS, SDK_APP_ID, TABLE, LocalRun
 from template import ROOT
@@ -94,6 +96,34 @@ class Folds(unittest.TestCase):
         answer = greet.handler({"Records": [*records, {"messageId": "broken", "body": "{}"}]}, None)
         self.assertEqual(answer, {"batchItemFailures": [{"itemIdentifier": "broken"}]})
         self.assertEqual(sent, [("g", "Welcome, cleo!")])
+
+
+class Docs(unittest.TestCase):
+    """docs/events.md: its event, and its patterns on the events of the vectors."""
+
+    TEXT = (ROOT / "docs/events.md").read_text()
+    # In the order of the table.
+    WANTED = [
+        lambda event: event["type"] in ("member.joined", "member.left"),
+        lambda event: event["type"] == "member.left" and event["data"]["after"].get("exit_type") == "Kicked",
+        lambda event: "owner_account" in event["data"].get("changed", []),
+        lambda event: event["data"].get("account") == "ben",
+        lambda event: "account" not in event["data"],
+    ]
+
+    def test_the_event_is_valid(self):
+        (block,) = re.findall(r'^    (\{"specversion".*?\}\}\})$', self.TEXT, re.MULTILINE | re.DOTALL)
+        jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(block))
+
+    def test_each_pattern_matches_what_it_is_for_and_nothing_else(self):
+        patterns = re.findall(r"^\| .* \| `(\{.*\})` \|$", self.TEXT, re.MULTILINE)
+        self.assertEqual(len(patterns), len(self.WANTED))
+        events = [event for case in VECTORS for event in case["events"]]
+        for pattern, is_wanted in zip(patterns, self.WANTED):
+            matches = EventPattern.load(pattern).matches_event
+            matched = [matches({"source": "chat-groups", "detail-type": event["type"], "detail": event}) for event in events]
+            self.assertEqual(matched, [is_wanted(event) for event in events], pattern)
+            self.assertIn(True, matched, pattern)
 
 
 class Readers(unittest.TestCase):

@@ -34,6 +34,21 @@ export async function* lines(path, signal) {
   }
 }
 
+/** Runs `read`, and once more for all calls that come while it runs. */
+export function coalesced(read) {
+  let [isRunning, isAsked] = [false, false];
+  return async () => {
+    isAsked = true;
+    if (isRunning) return;
+    isRunning = true;
+    while (isAsked) {
+      isAsked = false;
+      await read();
+    }
+    isRunning = false;
+  };
+}
+
 async function answer(path, options) {
   let response;
   try {

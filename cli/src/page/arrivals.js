@@ -58,17 +58,18 @@ function pretty(said) {
 }
 
 export class Arrivals {
-  /** `arrived(groupId)` hears of every group that something came for. */
-  constructor(arrived) {
+  /** `arrived(groupId)` hears of every group that something came for, `told()` of new changes in the history. */
+  constructor(arrived, told) {
     this.arrived = arrived;
     this.lines = byId("arrivals-lines");
     this.count = 0;
     this.unsaid = 0;
     // What came before this page was opened is in the table already.
     this.opened = performance.timeOrigin;
-    const source = new EventSource("/api/arrivals");
+    const source = new EventSource("/api/live");
     source.addEventListener("open", () => this.connection(true));
     source.addEventListener("error", () => this.connection(false));
+    source.addEventListener("told", told);
     source.addEventListener("message", (event) => this.add(JSON.parse(event.data)));
   }
 

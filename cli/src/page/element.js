@@ -45,6 +45,9 @@ export function moment(milliseconds, formats = FULL) {
 export const clock = (milliseconds) => moment(milliseconds, CLOCK);
 export const dayAndTime = (milliseconds) => moment(milliseconds, DAY_AND_TIME);
 
-/** The address of a group's page, and of the search for an account. */
+/** The addresses of a group's page and of an account's. */
 export const groupAddress = (groupId) => `#/group/${encodeURIComponent(groupId)}`;
-export const searchAddress = (text) => `#/search/${encodeURIComponent(text)}`;
+export const accountAddress = (account) => `#/account/${encodeURIComponent(account)}`;
+
+export const groupLink = (groupId) => element("a", { href: groupAddress(groupId) }, outside(groupId));
+export const accountLink = (account) => element("a", { href: accountAddress(account) }, outside(account));

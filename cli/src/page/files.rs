@@ -9,7 +9,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("index.html")),
     ("/style.css", CSS, include_str!("style.css")),
     ("/icon.svg", SVG, include_str!("icon.svg")),
@@ -18,6 +18,8 @@ const FILES: [(&str, &str, &str); 11] = [
     ("/element.js", JAVASCRIPT, include_str!("element.js")),
     ("/rows.js", JAVASCRIPT, include_str!("rows.js")),
     ("/groups.js", JAVASCRIPT, include_str!("groups.js")),
+    ("/account.js", JAVASCRIPT, include_str!("account.js")),
+    ("/history.js", JAVASCRIPT, include_str!("history.js")),
     ("/group.js", JAVASCRIPT, include_str!("group.js")),
     ("/arrivals.js", JAVASCRIPT, include_str!("arrivals.js")),
     ("/send.js", JAVASCRIPT, include_str!("send.js")),

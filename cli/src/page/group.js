@@ -1,8 +1,9 @@
-// One group: its fields, its members, and what arrived for it.
+// One group: its fields, its members, its history, and what arrived for it.
 
-import { ask } from "/api.js";
+import { ask, coalesced } from "/api.js";
 import { line } from "/arrivals.js";
-import { byId, element, moment, number, outside, say, searchAddress } from "/element.js";
+import { accountAddress, accountLink, byId, element, moment, number, outside, say } from "/element.js";
+import { History } from "/history.js";
 import { byNumber, byText, Rows } from "/rows.js";
 
 const NOTES = {
@@ -26,7 +27,7 @@ const COLUMNS = [
 const TIMES = new Set(["changed_at", "received_at"]);
 
 function draw(member) {
-  const account = element("a", { href: searchAddress(member.account), "data-stop": true }, outside(member.account));
+  const account = element("a", { href: accountAddress(member.account), "data-stop": true }, outside(member.account));
   const role = member.left ? "left" : member.role;
   const contents = [
     account,
@@ -45,30 +46,37 @@ export class Group {
     this.members = new Rows(byId("members-rows"), {
       label: "Members", columns: COLUMNS, draw, key: (member) => member.account, sort: { by: "role", down: false },
     });
+    this.history = new History(byId("group-history"), about);
+    this.read = coalesced(() => this.readOnce());
+    byId("why").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.askWhy();
+    });
   }
 
   async open(groupId) {
     if (this.groupId !== groupId) {
       this.groupId = groupId;
-      this.show({ row: { state: "reading" }, details: {}, members: [], history: [] });
+      this.show({ row: { state: "reading" }, details: {}, members: [], arrivals: [] });
+      byId("why").reset();
+      say(byId("why-answer"), null);
     }
-    await this.read();
+    await Promise.all([this.read(), this.history.open({ group_id: groupId })]);
   }
 
   close() {
     this.groupId = null;
+    this.history.close();
   }
 
   /** Reads the group again where something arrived for it; a burst costs two reads. */
   async refresh(groupId) {
-    if (groupId !== this.groupId) return;
-    this.again = Boolean(this.reading);
-    if (!this.again) await this.read();
+    if (groupId === this.groupId) await this.read();
   }
 
-  async read() {
+  async readOnce() {
     const groupId = this.groupId;
-    this.reading = true;
+    if (!groupId) return;
     try {
       const shown = await ask("/api/group", { group_id: groupId });
       if (groupId === this.groupId) this.show(shown);
@@ -76,13 +84,20 @@ export class Group {
     } catch (error) {
       say(byId("group-trouble"), error.message);
     }
-    this.reading = false;
-    if (!this.again || groupId !== this.groupId) return;
-    this.again = false;
-    await this.read();
   }
 
-  show({ row, details, members, history }) {
+  async askWhy() {
+    const [groupId, account] = [this.groupId, byId("why-account").value.trim()];
+    if (!account) return;
+    try {
+      const { answer } = await ask("/api/why", { group_id: groupId, account });
+      if (groupId === this.groupId) say(byId("why-answer"), answer);
+    } catch (error) {
+      say(byId("why-answer"), error.message);
+    }
+  }
+
+  show({ row, details, members, arrivals }) {
     byId("group-title").replaceChildren(outside(row.name || this.groupId));
     byId("group-id").replaceChildren(outside(this.groupId));
     document.title = `${row.name || this.groupId} · Groups`;
@@ -97,27 +112,25 @@ export class Group {
     byId("members-title").textContent = `Members: ${row.type === "AVChatRoom" ? "not kept of an AVChatRoom" : who}`;
     byId("members-rows").hidden = members.length === 0;
     this.members.show(members);
-    this.history(history);
+    this.arrived(arrivals);
   }
 
   /** Newest first: what is shown already stays, with whatever is unfolded in it. */
-  history(arrivals = []) {
-    const list = byId("history");
+  arrived(arrivals = []) {
+    const list = byId("group-arrivals");
     if (arrivals.length === 0) list.replaceChildren();
     const newest = Number(list.firstElementChild?.dataset.id ?? 0);
     list.prepend(...arrivals.filter(({ id }) => id > newest).map((arrival) => line(arrival, true)));
-    byId("history-part").hidden = this.about.mode !== "run";
-    byId("history-none").hidden = arrivals.length > 0;
+    byId("group-arrived").hidden = arrivals.length === 0;
   }
 }
 
 const fact = (name, ...content) => [element("dt", {}, name), element("dd", {}, ...content)];
 
 function facts(row, details) {
-  const owner = row.owner && element("a", { href: searchAddress(row.owner) }, outside(row.owner));
   const shown = [
     row.type && fact("Type", outside(row.type)),
-    owner && fact("Owner", owner),
+    row.owner && fact("Owner", accountLink(row.owner)),
     row.created && fact("Created", moment(row.created)),
     row.changed && fact("Changed", moment(row.changed)),
     row.destroyed && fact("Destroyed", moment(row.destroyed)),

@@ -1,7 +1,7 @@
 // The list of groups, and the search in it.
 
 import { ask, lines, Trouble } from "/api.js";
-import { byId, dayAndTime, element, groupAddress, number, outside, say } from "/element.js";
+import { accountAddress, byId, dayAndTime, element, groupAddress, number, outside, say } from "/element.js";
 import { byNumber, byText, Rows } from "/rows.js";
 
 const LOOK_UP_AFTER_MS = 250;
@@ -185,6 +185,9 @@ export class Groups {
   }
 
   tell(shown) {
+    const link = byId("search-account");
+    say(link, this.found && this.text ? `Groups and history of the account “${this.text}”` : null);
+    link.href = accountAddress(this.text);
     byId("groups-status").textContent = [this.tellSearch(shown), this.tellListing()].filter(Boolean).join(" ");
   }
 

@@ -1,13 +1,16 @@
 // The page: what is shown where, and what happens when something arrives.
 
 import { ask } from "/api.js";
+import { Account } from "/account.js";
 import { Arrivals } from "/arrivals.js";
 import { byId, element, outside, say } from "/element.js";
 import { Group } from "/group.js";
 import { Groups } from "/groups.js";
 import { Send } from "/send.js";
 
-const TITLES = { groups: "groups-title", group: "group-title", arrivals: "arrivals-title", send: "send-title" };
+const TITLES = {
+  groups: "groups-title", group: "group-title", account: "account-title", arrivals: "arrivals-title", send: "send-title",
+};
 
 async function start() {
   let about;
@@ -20,14 +23,20 @@ async function start() {
   describe(about);
   const groups = new Groups(about);
   const group = new Group(about);
-  const go = (moved) => route(groups, group, moved);
+  const account = new Account(about);
+  const go = (moved) => route({ groups, group, account }, moved);
   addEventListener("hashchange", () => go(true));
   go(false);
   if (about.mode !== "run") return;
-  new Arrivals((groupId) => {
+  const arrived = (groupId) => {
     groups.refresh(groupId);
     group.refresh(groupId);
-  });
+  };
+  const told = () => {
+    group.history.refresh();
+    account.refresh();
+  };
+  new Arrivals(arrived, told);
   await new Send().start();
 }
 
@@ -40,21 +49,24 @@ function describe(about) {
   byId("about").replaceChildren(table, ` · SdkAppid ${about.sdk_app_id} · ${where}`);
 }
 
-/** Shows what the address names: `#/`, `#/search/<text>`, `#/group/<GroupId>`, `#/arrivals`, `#/send`. */
-function route(groups, group, moved) {
+/** Shows what the address names: `#/`, `#/search/<text>`, `#/group/<GroupId>`, `#/account/<UserID>`, `#/arrivals`, `#/send`. */
+function route({ groups, group, account }, moved) {
   const [, name = "", rest = ""] = location.hash.match(/^#\/([^/]*)\/?(.*)$/) ?? [];
   const argument = decode(rest);
-  const view = name in TITLES && (name !== "group" || argument) ? name : "groups";
+  const takesOne = name === "group" || name === "account";
+  const view = name in TITLES && (!takesOne || argument) ? name : "groups";
   document.body.dataset.view = view;
-  // Beside the arrivals there is always a list or a group; a phone shows one of them.
-  if (view === "group") group.open(argument);
-  else group.close();
-  if (view !== "group") document.title = "Groups";
-  byId("group").hidden = view !== "group";
-  byId("groups").hidden = view === "group";
+  // Beside the arrivals there is always a list, a group or an account; a phone shows one of them.
+  for (const [one, shown] of [["group", group], ["account", account]]) {
+    byId(one).hidden = view !== one;
+    if (view === one) shown.open(argument);
+    else shown.close();
+  }
+  byId("groups").hidden = takesOne && view === name;
+  if (!takesOne) document.title = "Groups";
   if (view === "groups") groups.search(name === "search" ? argument : "");
   for (const link of document.querySelectorAll("[data-to]")) {
-    const isHere = link.dataset.to === view || (link.dataset.to === "groups" && view === "group");
+    const isHere = link.dataset.to === view || (link.dataset.to === "groups" && takesOne);
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use chat_groups::event::Attributes;
+use chat_groups::store::{GROUP_SK, text_of};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::trouble::Trouble;
-use super::view::{self, Attributes, Tally};
+use super::view::{self, Tally};
 
 /// How many groups of one account are read.
 const GROUPS_MAX: usize = 500;
@@ -49,7 +51,7 @@ impl Table {
     pub async fn of_first_items(client: Client, name: String) -> Result<Option<Self>, Trouble> {
         let scan = client.scan().table_name(&name).limit(100).projection_expression("pk");
         let page = scan.send().await.map_err(|error| Trouble::of_table(error, &name, "Scan"))?;
-        let prefixes = page.items().iter().filter_map(|item| view::text(item, "pk")?.split_once('#'));
+        let prefixes = page.items().iter().filter_map(|item| text_of(item, "pk")?.split_once('#'));
         let sdk_app_id = prefixes.into_iter().find_map(|(prefix, _)| prefix.parse().ok());
         Ok(sdk_app_id.map(|sdk_app_id| Self::new(client, name, sdk_app_id)))
     }
@@ -79,7 +81,7 @@ impl Table {
         // Sorted by `pk`: an owner who is a member too stands there twice.
         let mut entries: Vec<(String, Vec<Attributes>)> = Vec::new();
         for entry in self.entries(account).await? {
-            let pk = view::text(&entry, "pk").unwrap_or_default().to_owned();
+            let pk = text_of(&entry, "pk").unwrap_or_default().to_owned();
             match entries.last_mut() {
                 Some((last, same)) if *last == pk => same.push(entry),
                 _ => entries.push((pk, vec![entry])),
@@ -124,7 +126,7 @@ impl Table {
             .get_item()
             .table_name(&self.name)
             .key("pk", AttributeValue::S(pk.to_owned()))
-            .key("sk", AttributeValue::S(view::GROUP_SK.to_owned()));
+            .key("sk", AttributeValue::S(GROUP_SK.to_owned()));
         let answer = get.send().await.map_err(|error| Trouble::of_table(error, &self.name, "GetItem"))?;
         Ok(answer.item)
     }

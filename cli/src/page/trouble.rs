@@ -33,7 +33,9 @@ impl Trouble {
         match error.code().unwrap_or_default() {
             "ResourceNotFoundException" => Self::new(
                 "no_table",
-                format!("There is no table {table} here. Check TABLE_NAME, AWS_REGION and the account."),
+                format!(
+                    "There is no table {table} here. Check TABLE_NAME, HISTORY_TABLE_NAME, AWS_REGION and the account."
+                ),
             ),
             "AccessDeniedException" => Self::new(
                 "no_rights",

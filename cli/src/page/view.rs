@@ -1,16 +1,13 @@
 //! What is there, by the readers' rule, as the JSON that the page shows.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use chat_groups::store::Reader;
+use chat_groups::event::Attributes;
+use chat_groups::store::{GROUP_SK, MEMBER_PREFIX, Reader, text_of};
 use serde_json::{Value, json};
 
-pub(super) type Attributes = HashMap<String, AttributeValue>;
-
-pub(super) const GROUP_SK: &str = "GROUP";
+use crate::words::Told;
 
 /// What a group's fields are already shown as, or what serves the table alone.
 const UNSHOWN: [&str; 11] = [
@@ -39,10 +36,10 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts an item. One of another group begins a new count and gives back the one that is complete.
     pub(super) fn add(&mut self, item: Attributes) -> Option<Self> {
-        let pk = text(&item, "pk").unwrap_or_default();
+        let pk = text_of(&item, "pk").unwrap_or_default();
         let complete = (pk != self.pk).then(|| std::mem::replace(self, Self::of(pk)));
         match &self.group {
-            _ if text(&item, "sk") == Some(GROUP_SK) => self.group = Some(item),
+            _ if text_of(&item, "sk") == Some(GROUP_SK) => self.group = Some(item),
             Some(group) if Reader::is_member(&item, group) => self.members += 1,
             _ if is_member_item(&item) => self.others += 1,
             _ => {}
@@ -75,10 +72,8 @@ pub(super) fn row_of(items: &[Attributes]) -> Value {
 
 /// A group in which the index names an account, with what the account is there; `None` where it is not in it.
 pub(super) fn row_of_account(group: &Attributes, entries: &[Attributes], account: &str) -> Option<Value> {
-    let entry = entries.iter().find(|entry| {
-        let since = time(entry, "event_time").or(time(group, "event_time"));
-        text(entry, "sk") == Some(GROUP_SK) || since >= time(group, "event_time")
-    })?;
+    let is_owner = |entry: &Attributes| text_of(entry, "sk") == Some(GROUP_SK);
+    let entry = entries.iter().find(|entry| is_owner(entry) || Reader::is_member(entry, group))?;
     let mut row = row(group, None);
     row["role"] = json!(role(entry, Some(group), account));
     (row["state"] == "there").then_some(row)
@@ -86,7 +81,7 @@ pub(super) fn row_of_account(group: &Attributes, entries: &[Attributes], account
 
 /// One group with everything that the table holds of it.
 pub(super) fn group(items: &[Attributes]) -> Value {
-    let is_group = |item: &&Attributes| text(item, "sk") == Some(GROUP_SK);
+    let is_group = |item: &&Attributes| text_of(item, "sk") == Some(GROUP_SK);
     let group = items.iter().find(is_group);
     let details = group.into_iter().flatten().filter(|(name, _)| !UNSHOWN.contains(&name.as_str()));
     let row = row_of(items);
@@ -103,15 +98,35 @@ pub(super) fn group(items: &[Attributes]) -> Value {
     })
 }
 
+/// A change of the history, in words and with its values.
+pub(super) fn change(change: &Attributes) -> Value {
+    let told = Told::of_change(change);
+    let plain = |name: &str| change.get(name).map(json);
+    json!({
+        "id": format!("{}/{}", text_of(change, "pk").unwrap_or_default(), text_of(change, "sk").unwrap_or_default()),
+        "order": text_of(change, "sk"),
+        "type": text_of(change, "type"),
+        "group_id": text_of(change, "group_id"),
+        "account": text_of(change, "account"),
+        "words": told.words,
+        "by": told.by,
+        "at": told.at.as_millis(),
+        "changed": plain("changed"),
+        "before": plain("before"),
+        "after": plain("after"),
+        "omitted": plain("omitted"),
+    })
+}
+
 fn row(group: &Attributes, members: Option<u64>) -> Value {
     json!({
         "state": state(group),
-        "group_id": text(group, "group_id").or_else(|| text(group, "pk")?.split_once('#').map(|(_, id)| id)),
-        "type": text(group, "type"),
-        "name": text(group, "name"),
-        "owner": text(group, "owner_account"),
+        "group_id": text_of(group, "group_id").or_else(|| text_of(group, "pk")?.split_once('#').map(|(_, id)| id)),
+        "type": text_of(group, "type"),
+        "name": text_of(group, "name"),
+        "owner": text_of(group, "owner_account"),
         // Of an AVChatRoom no member is kept, so that nobody is there to count.
-        "members": members.filter(|_| text(group, "type") != Some("AVChatRoom")),
+        "members": members.filter(|_| text_of(group, "type") != Some("AVChatRoom")),
         "created": time(group, "event_time"),
         "changed": newest_change(group),
         "destroyed": time(group, "destroyed_at"),
@@ -134,39 +149,35 @@ fn member(item: &Attributes, group: &Attributes) -> Option<Value> {
     if !is_member_item(item) || left.unwrap_or(since) < created {
         return None;
     }
-    let account =
-        text(item, "account").or_else(|| text(item, "sk")?.split_once('#').map(|(_, account)| account))?;
+    let account = text_of(item, "account")
+        .or_else(|| text_of(item, "sk")?.split_once('#').map(|(_, account)| account))?;
     Some(json!({
         "account": account,
         "role": if left.is_none() { role(item, Some(group), account) } else { None },
-        "name_card": text(item, "name_card"),
+        "name_card": text_of(item, "name_card"),
         "joined": if left.is_none() { Some(since) } else { None },
         "left": left,
-        "join_type": text(item, "join_type"),
+        "join_type": text_of(item, "join_type"),
         "changed": newest_change(item),
         "extra": item.get("extra").map(json),
     }))
 }
 
 fn is_member_item(item: &Attributes) -> bool {
-    text(item, "sk").is_some_and(|sk| sk.starts_with("MEMBER#"))
+    text_of(item, "sk").is_some_and(|sk| sk.starts_with(MEMBER_PREFIX))
 }
 
 /// Who owns a group stands in the group item alone.
 fn role<'a>(item: &'a Attributes, group: Option<&Attributes>, account: &str) -> Option<&'a str> {
-    match group.and_then(|group| text(group, "owner_account")) {
+    match group.and_then(|group| text_of(group, "owner_account")) {
         Some(owner) if owner == account => Some("Owner"),
-        _ => text(item, "role").map(|role| if role == "Owner" { "Member" } else { role }),
+        _ => text_of(item, "role").map(|role| if role == "Owner" { "Member" } else { role }),
     }
 }
 
 fn newest_change(item: &Attributes) -> Option<u64> {
     let changes = item.get("changed_at")?.as_m().ok()?;
     changes.keys().filter_map(|name| time(changes, name)).max()
-}
-
-pub(super) fn text<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
 }
 
 /// A time in milliseconds since the Unix epoch.

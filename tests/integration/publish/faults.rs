@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Chain, run, run_for, types};
 use crate::bus::{Bus, Refusals};
-use crate::harness::{body, deliver};
+use crate::database::HISTORY_TABLE_NAME;
+use crate::harness::{SDK_APP_ID, body, deliver};
 use crate::proxy::{Fault, Proxy, Script};
 use chat_groups_testkit::bodies::Group;
 
@@ -173,4 +174,38 @@ async fn changes_that_the_history_leaves_are_sent_again() {
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
     // What the answer named alone: the rest it counted as written.
     assert_eq!(chain.history().await.into_keys().collect::<Vec<_>>(), ["left"]);
+}
+
+#[tokio::test]
+async fn a_change_that_the_history_leaves_to_the_end_is_returned() {
+    let mut chain = Chain::start().await;
+    let records = with_records(&mut chain).await;
+    let number = records[4]["dynamodb"]["SequenceNumber"].as_str().unwrap();
+    let key = json!({ "pk": { "S": format!("{SDK_APP_ID}#g") }, "sk": { "S": format!("{:015}#{number:0>40}", 5) } });
+    let left = json!({ "UnprocessedItems": { HISTORY_TABLE_NAME: [{ "PutRequest": { "Item": key } }] } });
+    let script = Script::always(Fault::Answer(200, left.to_string().leak()));
+    let proxy = Proxy::start(&chain.table.url, script).await.unwrap();
+    let publish = chain.publish(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+    let budget = Duration::from_secs(1);
+    let (answer, record) = run_for(&publish, &json!({ "Records": records }), budget).await;
+    assert_eq!(answer, failure(&records[4]));
+    assert_eq!(chain.bus.events().len(), 4);
+    assert!(record.to_line().contains(r#""level":"WARN","outcome":"failed""#), "{}", record.to_line());
+}
+
+#[tokio::test]
+async fn a_history_that_refuses_for_good_is_reported_at_once() {
+    let mut chain = Chain::start().await;
+    let records = with_records(&mut chain).await;
+    let script = Script::always(Fault::error("AccessDeniedException"));
+    let proxy = Proxy::start(&chain.table.url, script).await.unwrap();
+    let publish = chain.publish(&[("AWS_ENDPOINT_URL_DYNAMODB", &proxy.url)]);
+    let (answer, record) = run(&publish, &json!({ "Records": records })).await;
+    assert_eq!(answer, failure(&records[0]));
+    assert_eq!((chain.bus.events().len(), proxy.forwarded()), (0, 0));
+    let line = record.to_line();
+    assert!(
+        line.contains(r#""level":"ERROR","outcome":"failed""#) && line.contains("AccessDenied"),
+        "{line}"
+    );
 }

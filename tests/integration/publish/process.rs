@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::{ARN, Chain};
 use crate::bus::Bus;
-use crate::database::HISTORY_TABLE_NAME;
+use crate::database::{self, HISTORY_TABLE_NAME};
 use crate::feeder::Feeder;
 use crate::function::Function;
 use crate::harness::{Table, body, deliver};
 use crate::proxy::{Fault, Proxy, Script};
+use chat_groups_testkit::database::serve;
 
 const PUBLISH: &str = env!("CARGO_BIN_EXE_publish");
 
@@ -121,4 +122,28 @@ async fn the_feeder_keeps_lambdas_rules() {
     });
     feed.await.unwrap();
     assert_eq!(*sizes.borrow(), [100, 100, 50, 100, 81, 61, 41, 21]);
+}
+
+#[tokio::test]
+async fn a_data_file_loses_the_records_that_were_told() {
+    let folder = std::env::temp_dir().join(format!("chat-groups-feeder-{}", std::process::id()));
+    let open = || database::open(&folder.join("groups.db")).unwrap();
+    let database = open();
+    let table = Table { url: serve(&database).await.unwrap() };
+    let feeder = Feeder::new(database).unwrap();
+    let mut chain = Chain { table, feeder, bus: Bus::start([]).await.unwrap() };
+    create_group(&chain, 150).await;
+    let mut sizes = Vec::new();
+    while let Some(batch) = chain.feeder.batch().unwrap() {
+        sizes.push(batch["Records"].as_array().unwrap().len());
+        // One that fails is not lost.
+        let answer = if sizes.len() == 1 { Err("killed".to_owned()) } else { Ok(json!({})) };
+        chain.feeder.answered(answer).unwrap();
+        let left = Feeder::new(open()).unwrap().read().unwrap().len();
+        assert_eq!(left, chain.feeder.read().unwrap().len());
+    }
+    assert_eq!(sizes, [100, 50, 100, 1]);
+    create_group(&chain, 151).await;
+    assert_eq!(chain.feeder.read().unwrap().len(), 1);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

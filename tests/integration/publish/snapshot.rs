@@ -6,10 +6,10 @@ use chat_groups::publish::PublishError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Chain, folded, roster, run, run_for, types};
-use crate::harness::deliver;
+use super::{Chain, check, roster, run, run_for, types};
+use crate::harness::{deliver, key};
 use chat_groups_testkit::bodies::Group;
-use chat_groups_testkit::model::seen;
+use chat_groups_testkit::model::{folded, seen};
 
 async fn with_groups(chain: &Chain) {
     let webhook = chain.table.webhook();
@@ -35,9 +35,14 @@ async fn a_snapshot_of_all_groups_alone_gives_the_readers_view() {
     let events = chain.bus.events();
     assert_eq!((record.events, answer["events"].as_u64()), (events.len(), Some(9)));
     assert!(types(&events).iter().all(|kind| ["group.snapshot", "member.snapshot"].contains(kind)));
+    check(&events);
     let roster = roster(&events);
     for id in ["a", "b", "c"] {
-        assert_eq!(folded(&roster, id), seen(chain.table.group(id).await.as_ref()), "{id}");
+        assert_eq!(
+            folded(roster.group(&key(id)).as_ref()),
+            seen(chain.table.group(id).await.as_ref()),
+            "{id}"
+        );
     }
     // It is no change.
     assert!(chain.history().await.is_empty());

@@ -1,7 +1,8 @@
-//! `make load`: what events cost in small and large groups, a burst that the table throttles, and a backlog.
+//! `make load`: what events cost in small and large groups, a burst that the table throttles, a backlog, and the change feed.
 
 mod backlog;
 mod burst;
+mod changes;
 mod costs;
 mod report;
 
@@ -14,9 +15,10 @@ use chat_groups_testkit::bodies::Group;
 use chat_groups_testkit::function::Function;
 use chat_groups_testkit::samples::Signer;
 use clap::Parser;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
-/// Measures what events cost in small and large groups, a burst that the table throttles, and a backlog
+/// Measures what events cost in small and large groups, a burst that the table throttles, a backlog, and the change feed
 #[derive(Parser)]
 struct Args {
     /// How many joins of one Community come at once
@@ -28,6 +30,9 @@ struct Args {
     /// How many events wait in the queue, ten for each group
     #[arg(long, env = "BACKLOG", default_value_t = 100_000)]
     backlog: usize,
+    /// Measures the change feed alone
+    #[arg(long, env = "CHANGES_ONLY", value_parser = BoolishValueParser::new())]
+    changes_only: bool,
 }
 
 #[tokio::main]
@@ -36,10 +41,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    if args.changes_only {
+        return changes::run().await;
+    }
     let rows = costs::measure().await?;
     report::print(&rows);
     burst::run(args.burst, args.units_per_second).await?;
     backlog::run(args.backlog).await?;
+    changes::run().await?;
     report::check(&rows)
 }
 

@@ -7,18 +7,21 @@ use std::time::Duration;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
 use fastrand::Rng;
 
-/// Breaks table and queue for a while, heals them for a while, until it is aborted.
-pub async fn break_at_random(table: Proxy, queue: Proxy, mut rng: Rng, faults: Arc<AtomicUsize>) {
+/// Breaks table, queue and bus for a while, heals them for a while, until it is aborted.
+pub async fn break_at_random([table, queue, bus]: [Proxy; 3], mut rng: Rng, faults: Arc<AtomicUsize>) {
     loop {
         tokio::time::sleep(Duration::from_millis(rng.u64(100..1500))).await;
         table.set(script(&mut rng));
-        if rng.u32(..4) == 0 {
-            queue.set(script(&mut rng));
+        for other in [&queue, &bus] {
+            if rng.u32(..4) == 0 {
+                other.set(script(&mut rng));
+            }
         }
         faults.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(rng.u64(50..1000))).await;
-        table.set(Script::always(Fault::None));
-        queue.set(Script::always(Fault::None));
+        for proxy in [&table, &queue, &bus] {
+            proxy.set(Script::always(Fault::None));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `make soak`: the real functions under load, with faults at random, and an audit of what they kept.
 
 mod audit;
+mod changes;
 mod faults;
 mod plan;
 
@@ -11,9 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::Select;
+use changes::Changes;
 use chat_groups::aws::{Aws, Timeouts};
 use chat_groups::config::aws_settings;
 use chat_groups::store::Reader;
+use chat_groups_testkit::bus::Bus;
 use chat_groups_testkit::function::Function;
 use chat_groups_testkit::lost;
 use chat_groups_testkit::proxy::{Fault, Proxy, Script};
@@ -51,7 +55,7 @@ struct Delivered {
     faults: usize,
 }
 
-/// Delivers events with random faults to the functions, and audits the table
+/// Delivers events with random faults to the functions, and audits the table and the change feed
 #[derive(Parser)]
 struct Args {
     /// How many deliveries, at least
@@ -80,39 +84,56 @@ async fn soak(Args { events: deliveries, seed }: Args) -> Result<bool, Box<dyn E
     println!("{deliveries} deliveries, SEED={seed}");
     let plan = Arc::new(Plan::new(deliveries, &mut rng));
 
-    let (database, table_url) = database::start().await?;
+    let (database, table_url) = database::start_with_stream().await?;
     database::fill(&database, plan.filled())?;
     let queue = Queue::start().await?;
     let table_proxy = Proxy::start(&table_url, Script::always(Fault::None)).await?;
     let queue_proxy = Proxy::start(&queue.url, Script::always(Fault::None)).await?;
+    let bus = Bus::start([]).await?;
+    let bus_proxy = Proxy::start(&bus.url, Script::always(Fault::None)).await?;
+    let mut changes = Changes::start(&database, bus, &table_proxy.url, &bus_proxy.url).await?;
+    changes.backfill(plan.filled()["GroupId"].as_str().unwrap_or_default()).await?;
     let redriver = Redriver::new(Function::start_with("redrive", &table_proxy.url, "").await?);
 
     let is_delivered = AtomicBool::new(false);
     let deliver = async {
-        let delivered = deliver_all(&plan, (&table_proxy, &queue_proxy), rng).await;
+        let delivered = deliver_all(&plan, [&table_proxy, &queue_proxy, &bus_proxy], rng).await;
         is_delivered.store(true, Ordering::Relaxed);
         delivered.map_err(|error| error.to_string())
     };
-    let (delivered, waiting) = tokio::try_join!(deliver, redriver.follow(&queue, &is_delivered))?;
-    table_proxy.set(Script::always(Fault::None));
+    let (delivered, waiting, ()) =
+        tokio::try_join!(deliver, redriver.follow(&queue, &is_delivered), changes.follow(&is_delivered))?;
+    for proxy in [&table_proxy, &bus_proxy] {
+        proxy.set(Script::always(Fault::None));
+    }
     redriver.drain(waiting).await?;
 
-    let reader = Reader::new(client(&table_url)?, table::TABLE_NAME.to_owned());
+    let client = client(&table_url)?;
+    let sdk_app_id = samples::SDK_APP_ID.parse()?;
+    let reader = Reader::new(client.clone(), table::TABLE_NAME.to_owned());
     let mut wrong = unexpected(&delivered);
-    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &kept(&plan, &delivered)).await?);
+    wrong.extend(audit::audit(&reader, sdk_app_id, &kept(&plan, &delivered)).await?);
     // Put back from the log, nothing at all is missing.
     redriver.drain(lost::messages(&delivered.lines)?).await?;
     let groups = groups(&plan.bodies);
-    wrong.extend(audit::audit(&reader, samples::SDK_APP_ID.parse()?, &groups).await?);
+    wrong.extend(audit::audit(&reader, sdk_app_id, &groups).await?);
+    changes.catch_up().await?;
+    wrong.extend(changes.audit(sdk_app_id, &groups));
+    let (told, events) = changes.counts();
+    let kept = history_items(&client).await?;
+    if kept != told {
+        wrong.push(format!("{told} changes were told, but the history has {kept}"));
+    }
     println!("audited      {} events of {} groups", plan.bodies.len(), groups.len());
     println!("redriven     {}", redriver.finished());
+    println!("told         {told} changes, in {events} events");
     Ok(report(&delivered, &wrong))
 }
 
-/// Delivers everything to several processes, while table and queue break.
+/// Delivers everything to several processes, while table, queue and bus break.
 async fn deliver_all(
     plan: &Arc<Plan>,
-    (table, queue): (&Proxy, &Proxy),
+    [table, queue, bus]: [&Proxy; 3],
     rng: Rng,
 ) -> Result<Delivered, Box<dyn Error>> {
     let (faults, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -121,8 +142,8 @@ async fn deliver_all(
         let webhook = Function::start_with("webhook", &table.url, &queue.url).await?;
         webhooks.push(tokio::spawn(deliver(webhook, Arc::clone(plan), Arc::clone(&next))));
     }
-    let breaker =
-        tokio::spawn(faults::break_at_random(table.clone(), queue.clone(), rng, Arc::clone(&faults)));
+    let broken = [table, queue, bus].map(Proxy::clone);
+    let breaker = tokio::spawn(faults::break_at_random(broken, rng, Arc::clone(&faults)));
     let mut delivered = Delivered::default();
     for webhook in webhooks {
         let (answers, lines) = webhook.await??;
@@ -222,6 +243,18 @@ fn report(delivered: &Delivered, wrong: &[String]) -> bool {
         println!("one answer took longer than {ANSWER_BUDGET:?}");
     }
     in_time && wrong.is_empty()
+}
+
+/// How many changes stand in the history.
+async fn history_items(client: &aws_sdk_dynamodb::Client) -> Result<usize, Box<dyn Error>> {
+    let scan =
+        client.scan().table_name(table::HISTORY_TABLE_NAME).consistent_read(true).select(Select::Count);
+    let mut pages = scan.into_paginator().send();
+    let mut count = 0;
+    while let Some(page) = pages.next().await {
+        count += usize::try_from(page?.count)?;
+    }
+    Ok(count)
 }
 
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {

@@ -18,15 +18,15 @@ const KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How many lines a viewer who comes late is sent: as many as the page shows.
 const SENT_MAX: usize = 500;
 
-/// The callbacks of this run. Clones are handles to the same one.
+/// The callbacks of this run. Clones are handles to the same ones.
 #[derive(Clone)]
-pub struct Feed {
-    kept: Arc<Mutex<Arrivals>>,
+pub struct Arrivals {
+    kept: Arc<Mutex<Kept>>,
     /// The id of the newest arrival. Viewers read the rest from `kept`, so a slow one costs nothing.
     newest: watch::Sender<u64>,
 }
 
-struct Arrivals {
+struct Kept {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
     next_id: u64,
@@ -38,19 +38,19 @@ struct Arrival {
     body: Bytes,
 }
 
-impl Default for Feed {
+impl Default for Arrivals {
     fn default() -> Self {
         // Ids grow from one run to the next, so that a viewer who saw the last run misses nothing of this one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let next_id = u64::try_from(now).unwrap_or_default() * 1000;
-        let kept = Arrivals { arrivals: VecDeque::new(), bytes: 0, next_id };
+        let kept = Kept { arrivals: VecDeque::new(), bytes: 0, next_id };
         Self { kept: Arc::new(Mutex::new(kept)), newest: watch::Sender::new(0) }
     }
 }
 
-impl Feed {
-    /// Publishes the record of a callback, which is its log line, and its body.
-    pub fn publish(&self, record: &impl Serialize, body: &[u8]) {
+impl Arrivals {
+    /// Adds the record of a callback, which is its log line, and its body.
+    pub fn add(&self, record: &impl Serialize, body: &[u8]) {
         let mut line = serde_json::to_value(record).unwrap_or_default();
         let mut kept = self.kept();
         let id = kept.next_id;
@@ -79,16 +79,16 @@ impl Feed {
     /// What arrived after `last`, and then what arrives.
     pub(super) fn stream(&self, last: u64) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
         let start = (self.clone(), self.newest.subscribe(), last);
-        let batches = stream::unfold(start, |(feed, mut newest, last)| async move {
+        let batches = stream::unfold(start, |(all, mut newest, last)| async move {
             // Marked as seen before they are read: what comes in between only wakes once more.
             newest.mark_unchanged();
-            let mut lines = feed.after(last);
+            let mut lines = all.after(last);
             while lines.is_empty() {
                 newest.changed().await.ok()?;
-                lines = feed.after(last);
+                lines = all.after(last);
             }
             let last = lines.last().map_or(last, |(id, _)| *id);
-            Some((stream::iter(lines), (feed, newest, last)))
+            Some((stream::iter(lines), (all, newest, last)))
         });
         batches.flatten().map(|(id, line)| Ok(Event::default().id(id.to_string()).data(line.to_string())))
     }
@@ -101,12 +101,12 @@ impl Feed {
         lines
     }
 
-    fn kept(&self) -> MutexGuard<'_, Arrivals> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Arrivals {
+impl Kept {
     fn push(&mut self, arrival: Arrival) {
         self.next_id += 1;
         self.bytes += arrival.body.len();
