@@ -34,7 +34,7 @@ pub(crate) use item::{ItemKey, scoped_key};
 pub(crate) use lease::{Acquired, Lease, PassKind};
 pub(crate) use merge::is_of_earlier_life;
 #[cfg(test)]
-pub(crate) use merge::tests::facts as said;
+pub(crate) use merge::tests::any_facts;
 pub use merge::{is_member, is_there, join};
 pub(crate) use partition::is_change;
 pub use reader::{Group, Reader};

@@ -122,7 +122,7 @@ pub(super) mod tests {
     }
 
     /// The facts of one event about an item; few times, values and authors, so that ties happen.
-    pub(crate) fn facts() -> impl Strategy<Value = Facts> {
+    pub(crate) fn any_facts() -> impl Strategy<Value = Facts> {
         let value = || prop_oneof![Just(None), Just(Some(String::new())), "[ab]".prop_map(Some)];
         let names = prop_oneof![Just(fact::NAME), Just(fact::ROLE), Just("user_defined.k")];
         let values = proptest::collection::btree_map(names, value(), 0..3);
@@ -149,7 +149,7 @@ pub(super) mod tests {
 
         #[test]
         fn order_and_repetition_do_not_matter(
-            (facts, shuffled) in proptest::collection::vec(facts(), 1..7).prop_flat_map(|facts| {
+            (facts, shuffled) in proptest::collection::vec(any_facts(), 1..7).prop_flat_map(|facts| {
                 let twice: Vec<Facts> = facts.iter().chain(&facts).cloned().collect();
                 (Just(facts), Just(twice).prop_shuffle())
             })
@@ -159,9 +159,9 @@ pub(super) mod tests {
 
         #[test]
         fn parts_can_be_merged_first(
-            a in proptest::collection::vec(facts(), 0..4),
-            b in proptest::collection::vec(facts(), 0..4),
-            c in proptest::collection::vec(facts(), 0..4),
+            a in proptest::collection::vec(any_facts(), 0..4),
+            b in proptest::collection::vec(any_facts(), 0..4),
+            c in proptest::collection::vec(any_facts(), 0..4),
         ) {
             let (a, b, c) = (all(&a), all(&b), all(&c));
             prop_assert_eq!(all([&all([&a, &b]), &c]), all([&a, &all([&b, &c])]));
@@ -169,7 +169,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn a_merge_is_a_join_and_changes_nothing_the_second_time(stored in proptest::collection::vec(facts(), 0..5), incoming in facts()) {
+        fn a_merge_is_a_join_and_changes_nothing_the_second_time(stored in proptest::collection::vec(any_facts(), 0..5), incoming in any_facts()) {
             let stored = all(&stored);
             if let Merged::Changed { facts, .. } = merge(&stored, &incoming) {
                 prop_assert_ne!(merge(&facts, &incoming), Merged::Changed { facts: facts.clone(), is_new_life: false });
@@ -181,9 +181,9 @@ pub(super) mod tests {
 
         #[test]
         fn readers_see_the_same_with_and_without_an_item_of_an_earlier_life(
-            group in proptest::collection::vec(facts(), 1..5),
-            member in proptest::collection::vec(facts(), 1..5),
-            later in (proptest::collection::vec(facts(), 0..4), proptest::collection::vec(facts(), 0..4)),
+            group in proptest::collection::vec(any_facts(), 1..5),
+            member in proptest::collection::vec(any_facts(), 1..5),
+            later in (proptest::collection::vec(any_facts(), 0..4), proptest::collection::vec(any_facts(), 0..4)),
         ) {
             let (group, member) = (all(&group), all(&member));
             prop_assume!(is_of_earlier_life(&member, &group));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{record, valid};
 use crate::event::{Attributes, Facts, GroupKey};
 use crate::feed::{CloudEvent, Record, Roster, RosterGroup, RosterMember, Written};
-use crate::store::{ItemKey, change, is_member, is_there, join, read, said};
+use crate::store::{ItemKey, any_facts, change, is_member, is_there, join, read};
 use crate::time::EventTime;
 
 /// An attribute of any type, also of none that DynamoDB has.
@@ -66,15 +66,15 @@ fn any_image() -> impl Strategy<Value = Value> {
 const ACCOUNTS: [Option<&str>; 3] = [None, Some("ana"), Some("ben")];
 
 /// The states of an item one after the other, as the table holds them.
-fn states(key: ItemKey<'_>, said: &[Facts]) -> Vec<Attributes> {
+fn states(key: ItemKey<'_>, incoming: &[Facts]) -> Vec<Attributes> {
     let mut facts = Facts::default();
     let mut states = Vec::new();
-    for said in said {
-        let mut said = said.clone();
+    for incoming in incoming {
+        let mut incoming = incoming.clone();
         let is_of_kind =
             |name: &str| name.starts_with("user_defined.") || (name == "role") == key.account.is_some();
-        said.values.retain(|name, _| is_of_kind(name));
-        facts = join(&facts, &said);
+        incoming.values.retain(|name, _| is_of_kind(name));
+        facts = join(&facts, &incoming);
         states.push(key.item(&facts));
     }
     states
@@ -101,15 +101,15 @@ proptest! {
 
     #[test]
     fn events_in_any_order_repeated_and_with_holes_fold_to_the_readers_view(
-        said in proptest::collection::vec(proptest::collection::vec(said(), 1..7), 3),
+        incoming in proptest::collection::vec(proptest::collection::vec(any_facts(), 1..7), 3),
         holes in proptest::collection::vec(any::<bool>(), 24),
         order in proptest::collection::vec(any::<Index>(), 40),
     ) {
         let key = GroupKey { sdk_app_id: 1, group_id: "g".to_owned() };
         let (mut delivered, mut last) = (Vec::new(), Vec::new());
-        for (account, said) in ACCOUNTS.into_iter().zip(&said) {
+        for (account, incoming) in ACCOUNTS.into_iter().zip(&incoming) {
             let (mut before, mut events) = (None, Vec::new());
-            let states = states(ItemKey { group: &key, account }, said);
+            let states = states(ItemKey { group: &key, account }, incoming);
             let written = Written { sequence_number: "1", at: EventTime::from_millis(1) };
             for after in &states {
                 let change = change(before, Some(after)).map_err(|error| TestCaseError::fail(error.to_string()))?;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::merge::{join, tests::facts};
+use super::super::merge::{join, tests::any_facts};
 use super::*;
 
 impl ItemKey<'_> {
@@ -20,7 +20,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_item_holds_its_facts(incoming in proptest::collection::vec(facts(), 1..6), is_member: bool) {
+    fn an_item_holds_its_facts(incoming in proptest::collection::vec(any_facts(), 1..6), is_member: bool) {
         let group = group();
         let key = ItemKey { group: &group, account: is_member.then_some("ana") };
         let mut facts = incoming.iter().fold(Facts::default(), |stored, incoming| join(&stored, incoming));
