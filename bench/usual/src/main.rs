@@ -6,7 +6,7 @@ use chat_groups::callback::{Application, Token, Unsigned, Verifier};
 use chat_groups::gateway;
 use chat_groups::queue::Queue;
 use chat_groups::store::Store;
-use chat_groups::webhook::{Downstream, Webhook};
+use chat_groups::webhook::{Outlets, Webhook};
 use lambda_http::{Error, Request, run, service_fn, tracing};
 
 #[tokio::main]
@@ -18,9 +18,9 @@ async fn main() -> Result<(), Error> {
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), env("TABLE_NAME")?);
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), env("RETRY_QUEUE_URL")?);
-    let downstream = Downstream { retry_queue: Some(queue), ..Downstream::default() };
+    let outlets = Outlets { retry_queue: Some(queue), ..Outlets::default() };
     let application = Application { sdk_app_id: env("SDK_APP_ID")?.parse()?, keep_client_ip: false };
-    let webhook = &Webhook::new(application, verifier, store, downstream);
+    let webhook = &Webhook::new(application, verifier, store, outlets);
     run(service_fn(async move |request: Request| {
         let query = request.uri().query().unwrap_or_default();
         let request = gateway::Request::post(query, request.body().to_vec());
