@@ -28,6 +28,8 @@ pub async fn start_with_stream() -> Result<(Database, String), Box<dyn Error>> {
         std::fs::remove_dir_all(&folder)?;
     }
     let database = table::open(&folder.join("groups.db"))?;
+    // Nobody needs the file after a crash: no write waits for the disk.
+    database.enable_bulk_loading()?;
     let url = serve(&database).await?;
     Ok((database, url))
 }

@@ -47,6 +47,10 @@ impl Feeder {
         let iterator = answer.shard_iterator.ok_or("the shard can't be read")?;
         let path = database.db_path().map_err(|error| error.to_string())?;
         let file = path.map(|path| Storage::new(&path)).transpose().map_err(|error| error.to_string())?;
+        if let Some(file) = &file {
+            // A record that comes back after a crash is told again.
+            file.conn().execute_batch("PRAGMA synchronous = OFF").map_err(|error| error.to_string())?;
+        }
         Ok(Self { database, file, iterator, pending: Vec::new(), size: BATCH_SIZE, failures: 0 })
     }
 

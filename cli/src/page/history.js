@@ -5,14 +5,10 @@ import { accountLink, element, groupLink, moment, outside, say } from "/element.
 
 const CUSTOM = "user_defined.";
 
-const values = (image, name) =>
-  name.startsWith(CUSTOM) ? image?.user_defined?.[name.slice(CUSTOM.length)] : image?.[name];
-
 /** A change. The words are the program's own, those of `chat-groups why` too. */
 function line(change, isOfAccount) {
   const subject = isOfAccount ? groupLink(change.group_id) : change.account && accountLink(change.account);
-  const [, kind] = change.type.split(".");
-  return element("li", { class: kind, "data-id": change.id, "data-order": change.order },
+  return element("li", { class: change.type?.split(".")[1], "data-id": change.id, "data-order": change.order },
     element("p", {},
       subject && element("span", { class: "of" }, subject, " "),
       element("span", { class: "words" }, outside(change.words)),
@@ -25,7 +21,8 @@ function line(change, isOfAccount) {
 }
 
 function value(image, name, omitted = []) {
-  const found = values(image, name);
+  const isCustom = name.startsWith(CUSTOM);
+  const found = isCustom ? image?.user_defined?.[name.slice(CUSTOM.length)] : image?.[name];
   if (found !== undefined) return outside(String(found));
   return element("span", { class: "none" }, omitted.includes(name) ? "too long to be kept" : "none");
 }
@@ -60,7 +57,7 @@ export class History {
     say(this.none, null);
   }
 
-  /** Adds whatever is new. Where more than a page is, the list begins anew. */
+  /** Adds whatever is new. If that is more than a page, the list begins anew. */
   async readNewest() {
     const page = await this.read();
     if (!page) return;
