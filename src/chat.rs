@@ -11,6 +11,7 @@ mod pacer;
 mod pages;
 mod usersig;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -45,9 +46,6 @@ const MEMBERS_MAX: u32 = 200;
 /// The most accounts in one question for their roles.
 const ROLES_MAX: usize = 500;
 
-/// The most accounts of a group that are asked about one by one.
-const ROLES_ALONE_MAX: usize = 20;
-
 /// Chat's role of an account that is no member.
 pub const NOT_MEMBER: &str = "NotMember";
 /// ErrorCode: there is no such account.
@@ -61,9 +59,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
-
-/// How often a group whose own result is transient is asked about again.
-const INFO_RETRIES: usize = 3;
 
 /// How long a UserSig is valid (the vendor's advice), and how long before its end it is replaced.
 const USER_SIG_VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -251,7 +246,7 @@ impl BoundedChat<'_> {
     }
 
     /// The fields of each of these groups, by its id, with the named custom fields, else with all of them. Each of the ids
-    /// has a result. A group whose own result is transient is asked about again, some seconds long.
+    /// has a result of its own, which may be a transient error.
     pub async fn group_infos(
         &self,
         group_ids: &[&str],
@@ -267,25 +262,19 @@ impl BoundedChat<'_> {
             let read = |fields: &mut Fields<'_>| results_by_name(fields, list, part, GroupInfo::read);
             self.ask(Command::GroupInfo, &question, read).await
         };
-        let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
-            // Perhaps a custom field was taken away from the application.
-            Err(error) if error.class() == Class::Permanent && custom_fields.is_some() => {
-                ask_for(part, None).await
+        let known_fields = Cell::new(custom_fields);
+        let ask = async |part: &[&str]| {
+            let custom_fields = known_fields.get();
+            match ask_for(part, custom_fields).await {
+                // Perhaps a custom field was taken away from the application.
+                Err(error) if error.class() == Class::Permanent && custom_fields.is_some() => {
+                    known_fields.set(None);
+                    ask_for(part, None).await
+                }
+                answer => answer,
             }
-            answer => answer,
         };
-        let mut infos = batched(group_ids, INFOS_MAX, &ask).await?;
-        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
-        for _ in 0..INFO_RETRIES {
-            let is_transient = |id: &&str| matches!(&infos.value[*id], Err(error) if error.is_transient());
-            let again: Vec<&str> = group_ids.iter().copied().filter(is_transient).collect();
-            if again.is_empty() {
-                break;
-            }
-            sleep_until(self.end.min(Instant::now() + pause.next())).await;
-            infos.value.extend(batched(&again, INFOS_MAX, &ask).await?.value);
-        }
-        Ok(infos)
+        batched(group_ids, INFOS_MAX, ask).await
     }
 
     /// The members of a group; Chat refuses to list those of an AVChatRoom.
@@ -344,7 +333,7 @@ impl BoundedChat<'_> {
         let mut roles = batched(accounts, ROLES_MAX, &ask).await?;
         // Only a question about one account tells that this is the one that does not exist.
         let is_open = |account: &&str| roles.value[*account].as_ref().is_err_and(no_such_account);
-        let open: Vec<&str> = accounts.iter().copied().filter(is_open).take(ROLES_ALONE_MAX).collect();
+        let open: Vec<&str> = accounts.iter().copied().filter(is_open).collect();
         roles.value.extend(batched(&open, 1, &ask).await?.value);
         Ok(roles)
     }

@@ -250,12 +250,10 @@ impl ReconcileError {
     /// Whether it concerns one group alone, if it came up with one.
     fn is_of_one_group(&self) -> bool {
         match self {
-            Self::Chat(error) => {
-                matches!(
-                    error.class(),
-                    Class::Transient | Class::NotFound | Class::TooLarge | Class::Permanent
-                )
-            }
+            Self::Chat(error) => matches!(
+                error.class(),
+                Class::Transient | Class::RateLimited | Class::NotFound | Class::TooLarge | Class::Permanent
+            ),
             Self::Unusable(_) => true,
             _ => false,
         }
@@ -271,6 +269,11 @@ impl ReconcileError {
             }
             _ => false,
         }
+    }
+
+    /// Whether Chat may answer the same question later.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Chat(error) if error.is_transient())
     }
 
     fn is_unauthorized(&self) -> bool {

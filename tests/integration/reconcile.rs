@@ -1,6 +1,7 @@
 //! The function `reconcile` between the stand-in for Chat's API and a table.
 
 mod added;
+mod busy;
 mod corrected;
 mod faults;
 mod gone;

@@ -31,7 +31,7 @@ impl Pass<'_> {
     /// Compares a group, and corrects it. An error concerns the whole pass.
     pub(super) async fn compare(
         &self,
-        group: Listed,
+        group: &Listed,
         info: Result<GroupInfo, ChatError>,
         as_of: EventTime,
         is_due: bool,
@@ -50,14 +50,14 @@ impl Pass<'_> {
     /// Looks closer at a group that is new, differs or is due.
     async fn compare_info(
         &self,
-        Listed { key, facts, .. }: Listed,
+        Listed { key, facts, .. }: &Listed,
         info: &GroupInfo,
         as_of: EventTime,
         is_due: bool,
     ) -> Result<Compared, ReconcileError> {
-        let life = Life::compare(info, as_of, &facts)?;
+        let life = Life::compare(info, as_of, facts)?;
         let has_members = !is_av_chat_room(info.group_type());
-        let is_same = diff_group(info, as_of, life, &facts).is_empty();
+        let is_same = diff_group(info, as_of, life, facts).is_empty();
         if life == Life::Over || (is_same && !(has_members && is_due)) {
             return Ok(Compared::Same);
         }
@@ -65,10 +65,10 @@ impl Pass<'_> {
         let _memory = self.reserve_members(members).await;
         self.check_time()?;
         let roster = match has_members {
-            true => Some(self.list_members(&key, info, life).await?),
+            true => Some(self.list_members(key, info, life).await?),
             false => None,
         };
-        self.correct(key, info, as_of, roster).await
+        self.correct(key.clone(), info, as_of, roster).await
     }
 
     /// Compares the answers with the items as they are by now, and writes the differences.

@@ -15,6 +15,7 @@ use super::{Correction, Note, Observer, Reconcile, ReconcileError, ReconcileRequ
 use crate::chat::{BoundedChat, Class, GROUPS_MAX};
 use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey, fact};
 use crate::log::error_chain;
+use crate::retry::Backoff;
 use crate::store::{Lease, Listed, ScanKey, Store, StoreError, chunks, scan_key};
 
 /// How many groups are compared between two checkpoints: six questions to Chat.
@@ -33,6 +34,10 @@ const MEMBER_BUDGET: Duration = Duration::from_millis(10);
 
 /// How long a write may go on at least, though the call's time is over.
 const WRITE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a group that met a transient error waits for its next turn; longer each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The fixed part of one call.
 pub(super) struct Pass<'a> {
@@ -54,6 +59,13 @@ pub(super) struct State {
     pub is_first_pass: bool,
     /// The custom fields that the table has shown: Chat tells only of those that it is asked for.
     custom_fields: BTreeSet<String>,
+}
+
+/// A group that has no result yet.
+struct Open {
+    group: Listed,
+    /// The error at which it stands; none if it was not begun.
+    error: Option<ReconcileError>,
 }
 
 impl<'a> Pass<'a> {
@@ -205,44 +217,25 @@ impl<'a> Pass<'a> {
         if cursor.is_again { Err(error) } else { Ok(()) }
     }
 
-    /// Compares groups with Chat's answers: counts, tells and remembers each result.
-    async fn compare_piece(&self, state: &mut State, mut groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        let cut_off = |state: &State, id: &str| state.checkpoint.cut_off.get(id).copied();
-        groups.retain(|group| cut_off(state, &group.key.group_id) != Some(CutOff::Skipped));
-        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
-        let infos = self.chat.group_infos(&ids, state.custom_fields(&groups)).await?;
-        let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
-        let mut work: Vec<_> = groups
-            .into_iter()
-            .filter_map(|group| Some((infos.remove(&group.key.group_id)?, group)))
-            .collect();
-        // A large group holds up no smaller one.
-        work.sort_by_key(|(info, _)| info.as_ref().ok().and_then(|info| info.member_num));
-        let work = work.into_iter().map(|(info, group)| {
-            let (id, is_there) = (group.key.group_id.clone(), group.is_there());
-            let is_due = state.checkpoint.is_due(&id);
-            async move { (id, is_there, self.compare(group, info, as_of, is_due).await) }
-        });
-        let work: Vec<_> = work.collect();
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        let mut is_done = true;
-        while let Some((group_id, is_there, compared)) = work.next().await {
-            match compared {
-                Ok(compared) => self.note(state, group_id, is_there, compared),
-                // It was not begun.
-                Err(ReconcileError::OutOfTime) => is_done = false,
-                Err(error) if error.is_out_of_time(self.end) => match cut_off(state, &group_id) {
-                    None => {
-                        state.checkpoint.cut_off.insert(group_id, CutOff::Once);
-                        is_done = false;
-                    }
-                    Some(_) => {
-                        self.note_skipped(state, &group_id, &error);
-                        state.checkpoint.cut_off.insert(group_id, CutOff::Skipped);
-                    }
-                },
-                Err(error) => return Err(error),
+    /// Compares groups with Chat's answers until each has a result or the call's time is over. A group that meets a
+    /// transient error comes again after the others, however often.
+    async fn compare_piece(&self, state: &mut State, groups: Vec<Listed>) -> Result<(), ReconcileError> {
+        let is_skipped = |id: &str| state.checkpoint.cut_off.get(id) == Some(&CutOff::Skipped);
+        let groups = groups.into_iter().filter(|group| !is_skipped(&group.key.group_id));
+        let mut open: Vec<_> = groups.map(|group| Open { group, error: None }).collect();
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        while !open.is_empty() {
+            match self.compare_open(state, &mut open).await {
+                Err(error) if error.is_out_of_time(self.end) => break,
+                result => result?,
             }
+            if !open.is_empty() {
+                pause.wait(self.end).await;
+            }
+        }
+        let mut is_done = true;
+        for Open { group, error } in open {
+            is_done &= error.is_some_and(|error| self.is_second_cut(state, &group.key.group_id, &error));
         }
         if !is_done {
             return Err(ReconcileError::OutOfTime);
@@ -251,20 +244,70 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// Compares open groups once. Those stay that have no result yet.
+    async fn compare_open(&self, state: &mut State, open: &mut Vec<Open>) -> Result<(), ReconcileError> {
+        self.check_time()?;
+        let ids: Vec<&str> = open.iter().map(|open| open.group.key.group_id.as_str()).collect();
+        let custom_fields = state.custom_fields(open.iter().map(|open| &open.group));
+        let infos = self.chat.group_infos(&ids, custom_fields).await?;
+        let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
+        let info = |open: Open| Some((infos.remove(&open.group.key.group_id)?, open));
+        let mut work: Vec<_> = open.drain(..).filter_map(info).collect();
+        // A large group holds up no smaller one.
+        work.sort_by_key(|(info, _)| info.as_ref().ok().and_then(|info| info.member_num));
+        let work = work.into_iter().map(|(info, open)| {
+            let is_due = state.checkpoint.is_due(&open.group.key.group_id);
+            async move {
+                let compared = self.compare(&open.group, info, as_of, is_due).await;
+                (open, compared)
+            }
+        });
+        let work: Vec<_> = work.collect();
+        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
+        while let Some((Open { group, error }, compared)) = work.next().await {
+            match compared {
+                Ok(Compared::Skipped(correction, error)) if error.is_transient() => {
+                    correction.iter().for_each(|correction| self.note_corrected(state, correction));
+                    open.push(Open { group, error: Some(error) });
+                }
+                Ok(compared) => self.note(state, &group, compared),
+                // It was not begun.
+                Err(ReconcileError::OutOfTime) => open.push(Open { group, error }),
+                Err(error) if error.is_out_of_time(self.end) => {
+                    open.push(Open { group, error: Some(error) });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers that a call ran out of time at a group. The second time in a row, the group is skipped.
+    pub(super) fn is_second_cut(&self, state: &mut State, group_id: &str, error: &dyn Error) -> bool {
+        let is_second = state.checkpoint.cut_off.contains_key(group_id);
+        if is_second {
+            self.note_skipped(state, group_id, error);
+        }
+        let cut_off = if is_second { CutOff::Skipped } else { CutOff::Once };
+        state.checkpoint.cut_off.insert(group_id.to_owned(), cut_off);
+        is_second
+    }
+
     /// Counts, tells and remembers the result for a group.
-    fn note(&self, state: &mut State, group_id: String, is_there: bool, compared: Compared) {
+    fn note(&self, state: &mut State, group: &Listed, compared: Compared) {
+        let group_id = &group.key.group_id;
         match compared {
             Compared::Same => {}
             Compared::Corrected(correction) => self.note_corrected(state, &correction),
-            Compared::Gone(as_of) if is_there => {
-                state.checkpoint.note_gone(group_id, as_of, self.request.allow_destroy);
+            Compared::Gone(as_of) if group.is_there() => {
+                state.checkpoint.note_gone(group_id.clone(), as_of, self.request.allow_destroy);
             }
             Compared::Gone(_) => {}
             Compared::Skipped(correction, error) => {
                 if let Some(correction) = correction {
                     self.note_corrected(state, &correction);
                 }
-                return self.note_skipped(state, &group_id, &error);
+                return self.note_skipped(state, group_id, &error);
             }
         }
         state.report.groups_checked += 1;
@@ -331,11 +374,14 @@ impl<'a> Pass<'a> {
 impl State {
     /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
     /// none has shown any.
-    fn custom_fields(&mut self, groups: &[Listed]) -> Option<&BTreeSet<String>> {
-        let names = groups.iter().flat_map(|group| group.facts.values.keys());
+    fn custom_fields<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a Listed> + Clone,
+    ) -> Option<&BTreeSet<String>> {
+        let names = groups.clone().flat_map(|group| group.facts.values.keys());
         let names = names.filter_map(|name| name.strip_prefix(fact::USER_DEFINED)).map(str::to_owned);
         self.custom_fields.extend(names);
-        let is_needed = !self.custom_fields.is_empty() && groups.iter().any(Listed::is_there);
+        let is_needed = !self.custom_fields.is_empty() && groups.into_iter().any(Listed::is_there);
         is_needed.then_some(&self.custom_fields)
     }
 }
