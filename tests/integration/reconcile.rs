@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chat_groups::chat::{ChatApi, ChatSettings, Command, Limits, SecretKey};
 use chat_groups::event::{Event, Facts, fact};
 use chat_groups::http::{HttpClient, Trust};
+use chat_groups::reconcile::Outcome::Failed;
 use chat_groups::reconcile::{Note, Reconcile, ReconcileError, ReconcileRequest, Report, Run};
 use chat_groups::store::text_of;
 use chat_groups::time::EventTime;
@@ -50,12 +51,13 @@ struct Outcome {
 
 impl Outcome {
     fn report(&self) -> &Report {
-        assert!(self.run.error.is_none(), "{:?}", self.run.error);
+        assert!(!matches!(self.run.outcome, Failed { .. }), "{:?}", self.run.outcome);
         &self.run.report
     }
 
     fn error(&self) -> &ReconcileError {
-        self.run.error.as_ref().expect("it should have failed")
+        let Failed { error } = &self.run.outcome else { panic!("it should have failed: {:?}", self.run) };
+        error
     }
 
     /// The numbers that are not 0, those of listed and checked groups left out.

@@ -8,102 +8,59 @@ use tokio::time::{Instant, sleep};
 
 use super::ReconcileError;
 use super::checkpoint::{Checkpoint, is_plausible};
-use super::pass::{PARALLEL_GROUPS, Pass, State};
-use crate::chat::{ChatError, Class};
+use super::pass::{PARALLEL_GROUPS, Pass};
 use crate::event::{Event, Facts};
 use crate::store::Listed;
 use crate::time::from_millis;
 
 impl Pass<'_> {
-    /// Asks a second time about the groups that Chat called gone, and destroys those that it still does. After a transient
-    /// error it asks again.
-    pub(super) async fn confirm_gone(&self, state: &mut State) -> Result<(), ReconcileError> {
-        let mut errors = BTreeMap::new();
-        while !state.checkpoint.gone.is_empty() {
-            let result = self.confirm_once(state, &mut errors).await;
-            if let Err(error) = &result
-                && error.is_out_of_time(self.end)
-                && !errors.is_empty()
-            {
-                for (group_id, error) in &errors {
-                    if self.is_second_cut(state, group_id, error) {
-                        state.checkpoint.gone.remove(group_id);
-                    }
-                }
-            }
-            result?;
+    /// Asks a second time about the groups that Chat called gone, and destroys those that it still does.
+    pub(super) async fn confirm_gone(&mut self) -> Result<(), ReconcileError> {
+        let comparer = self.comparer;
+        let since = SystemTime::now().duration_since(from_millis(self.checkpoint.gone_at.as_millis()));
+        let wait = comparer.reconcile.confirm_after.saturating_sub(since.unwrap_or_default());
+        if self.checkpoint.gone.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Asks once. The groups that met a transient error stay, with their errors.
-    async fn confirm_once(
-        &self,
-        state: &mut State,
-        errors: &mut BTreeMap<String, ChatError>,
-    ) -> Result<(), ReconcileError> {
-        let since = SystemTime::now().duration_since(from_millis(state.checkpoint.gone_at.as_millis()));
-        let wait = self.reconcile.confirm_after.saturating_sub(since.unwrap_or_default());
-        if Instant::now() + wait >= self.end {
+        if Instant::now() + wait >= comparer.end {
             return Err(ReconcileError::OutOfTime);
         }
         sleep(wait).await;
-        let events = self.still_gone(state, errors).await?;
-        let Checkpoint { destroyed, more_gone, groups, .. } = state.checkpoint;
+        let events = self.still_gone().await?;
+        let Checkpoint { destroyed, more_gone, groups, .. } = self.checkpoint;
         let gone = destroyed + events.len() as u64 + more_gone;
-        if !is_plausible(gone, groups) && !self.request.allow_destroy {
+        if !is_plausible(gone, groups) && !comparer.request.allow_destroy {
             return Err(ReconcileError::TooManyGone { gone, groups });
         }
         let work = events.into_iter().map(async |event| {
-            self.check_time()?;
-            let group_id = event.key.group_id.clone();
-            Ok::<_, ReconcileError>((group_id, self.write(event, BTreeMap::new()).await?))
+            comparer.check_time()?;
+            let id = event.key.group_id.clone();
+            Ok::<_, ReconcileError>((id, comparer.write(event, BTreeMap::new()).await?))
         });
         let work: Vec<_> = work.collect();
         let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
         while let Some(destroyed) = work.next().await {
-            let (group_id, correction) = destroyed?;
-            state.checkpoint.gone.remove(&group_id);
-            state.checkpoint.destroyed += 1;
-            if let Some(correction) = correction {
-                self.note_corrected(state, &correction);
-            }
+            let (id, correction) = destroyed?;
+            self.checkpoint.gone.remove(&id);
+            self.checkpoint.destroyed += 1;
+            correction.iter().for_each(|correction| self.note_corrected(correction));
         }
-        state.checkpoint.gone.retain(|group_id, _| errors.contains_key(group_id));
-        state.checkpoint.gone_at = SystemTime::now().into();
+        self.checkpoint.gone.clear();
         Ok(())
     }
 
     /// The destruction of those groups that the table still shows and Chat calls gone again, as of the first time.
-    async fn still_gone(
-        &self,
-        state: &mut State,
-        errors: &mut BTreeMap<String, ChatError>,
-    ) -> Result<Vec<Event>, ReconcileError> {
-        let gone = state.checkpoint.gone.clone();
-        let gone_at = |group: &Listed| gone.get(&group.key.group_id).copied();
+    async fn still_gone(&mut self) -> Result<Vec<Event>, ReconcileError> {
+        let gone = self.checkpoint.gone.clone();
         let mut groups = self.look_up(gone.keys().map(String::as_str)).await?;
         // A callback may have told of it meanwhile, or of a new life.
-        groups.retain(|group| group.is_there() && group.facts.event_time() <= gone_at(group));
-        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
-        let mut infos = self.chat.group_infos(&ids, None).await?.value;
-        errors.clear();
-        let mut events = Vec::new();
-        for group in groups {
-            match infos.remove(&group.key.group_id) {
-                Some(Err(error)) if error.class() == Class::NotFound => {
-                    events.extend(gone_at(&group).map(|time| {
-                        let facts = Facts::destroyed(time);
-                        Event { key: group.key, group: facts, members: BTreeMap::new() }
-                    }));
-                }
-                Some(Err(error)) if error.is_transient() => {
-                    errors.insert(group.key.group_id, error);
-                }
-                Some(Err(error)) => self.note_skipped(state, &group.key.group_id, &error),
-                Some(Ok(_)) | None => {}
-            }
-        }
-        Ok(events)
+        groups.retain(|Listed { key, facts, .. }| facts.event_time() <= gone.get(&key.group_id).copied());
+        groups.retain(Listed::is_there);
+        let still_gone = self.compare_piece(groups).await?.into_iter();
+        let destroyed = still_gone.filter_map(|(Listed { key, .. }, _)| {
+            let group = Facts::destroyed(*gone.get(&key.group_id)?);
+            Some(Event { key, group, members: BTreeMap::new() })
+        });
+        Ok(destroyed.collect())
     }
 }

@@ -1,13 +1,12 @@
 //! The results of a call: its answer, and its log lines.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
 
 use super::ReconcileError;
-use crate::event::{Event, FactName};
-use crate::log::error_chain;
+use crate::event::{Event, FactName, Facts};
+use crate::log::{Level, error_chain};
 use crate::time::rfc3339;
 
 /// The answer to one call. A dry run counts the corrections that it would have made.
@@ -60,6 +59,17 @@ pub enum Change {
     Destroyed,
 }
 
+impl Change {
+    /// The kind of a correction that writes these facts of a group, or of a member.
+    fn of(facts: &Facts) -> Self {
+        match (&facts.ended, &facts.began) {
+            (Some(_), _) => Self::Destroyed,
+            (None, Some(_)) => Self::Added,
+            (None, None) => Self::Changed,
+        }
+    }
+}
+
 /// A group that is corrected; in a dry run, one that would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Correction {
@@ -85,29 +95,25 @@ pub struct Correction {
 impl Correction {
     /// Reads the correction out of the event that was written.
     pub(super) fn new(event: Event, dry_run: bool) -> Self {
-        let change = match (&event.group.ended, &event.group.began) {
-            (Some(_), _) => Change::Destroyed,
-            (None, Some(_)) => Change::Added,
-            (None, None) => Change::Changed,
-        };
-        let mut correction = Self {
+        let change = Change::of(&event.group);
+        let fields = event.group.values.into_keys().collect();
+        let (mut added, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        for (account, facts) in event.members {
+            match Change::of(&facts) {
+                Change::Added => added.push(account),
+                Change::Destroyed => removed.push(account),
+                Change::Changed => changed.push(account),
+            }
+        }
+        Self {
             dry_run,
             group_id: event.key.group_id,
             change,
-            fields: event.group.values.into_keys().collect(),
-            members_added: Vec::new(),
-            members_removed: Vec::new(),
-            members_changed: Vec::new(),
-        };
-        for (account, facts) in event.members {
-            let list = match (&facts.ended, &facts.began) {
-                (Some(_), _) => &mut correction.members_removed,
-                (None, Some(_)) => &mut correction.members_added,
-                (None, None) => &mut correction.members_changed,
-            };
-            list.push(account);
+            fields,
+            members_added: added,
+            members_removed: removed,
+            members_changed: changed,
         }
-        correction
     }
 }
 
@@ -116,7 +122,8 @@ fn count<S: Serializer>(accounts: &[String], serializer: S) -> Result<S::Ok, S::
 }
 
 /// News of a pass that is under way.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Note<'a> {
     /// A group is corrected.
     Corrected(&'a Correction),
@@ -127,7 +134,7 @@ pub enum Note<'a> {
         /// The reason.
         error: &'a str,
     },
-    /// Some more groups were compared.
+    /// Some more groups were compared. It has no line in the log.
     Progress(&'a Report),
 }
 
@@ -135,30 +142,48 @@ impl Note<'_> {
     /// The log line, if there is one.
     pub fn to_line(&self, now: SystemTime) -> Option<String> {
         match self {
-            Note::Corrected(correction) => Some(line(now, "INFO", "corrected", json!(correction))),
-            Note::Skipped { group_id, error } => {
-                Some(line(now, "WARN", "skipped", json!({ "group_id": group_id, "error": error })))
-            }
-            Note::Progress(_) => None,
+            Self::Corrected(_) => Some(line(now, Level::Info, self)),
+            Self::Skipped { .. } => Some(line(now, Level::Warn, self)),
+            Self::Progress(_) => None,
         }
     }
 }
 
 /// The result of one call. One that failed has done a part of its work.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Run {
+    /// Its kind, or the error.
+    #[serde(flatten)]
+    pub outcome: Outcome,
     /// The call's answer.
+    #[serde(flatten)]
     pub report: Report,
     /// Whether it was called for named groups alone.
     pub named: bool,
     /// Whether no pass has come to its end before: its additions are no drift.
     pub first_pass: bool,
-    /// Why a scheduled call had nothing to do.
-    pub waiting: Option<Waiting>,
-    /// Why it failed.
-    pub error: Option<ReconcileError>,
-    /// How long it took.
-    pub duration: Duration,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// The kind of a call's result.
+#[derive(Debug, Default, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// It has compared groups.
+    #[default]
+    Reconciled,
+    /// It was a scheduled one, and had nothing to do.
+    Waiting {
+        /// The reason.
+        waiting: Waiting,
+    },
+    /// It failed.
+    Failed {
+        /// The reason.
+        #[serde(serialize_with = "chain")]
+        error: ReconcileError,
+    },
 }
 
 /// Why a scheduled call had nothing to do.
@@ -172,42 +197,34 @@ pub enum Waiting {
 }
 
 impl Run {
-    /// A call that was refused.
-    pub fn refused(error: impl Into<ReconcileError>) -> Self {
-        Self { error: Some(error.into()), ..Self::default() }
+    /// The answer, unless the call failed.
+    pub fn into_result(self) -> Result<Report, ReconcileError> {
+        match self.outcome {
+            Outcome::Failed { error } => Err(error),
+            Outcome::Reconciled | Outcome::Waiting { .. } => Ok(self.report),
+        }
     }
 
-    /// The log line of the call: outcome `reconciled`, `waiting` or `failed`.
+    /// The log line of the call.
     pub fn to_line(&self, now: SystemTime) -> String {
-        let mut content = json!(self.report);
-        content["named"] = json!(self.named);
-        content["first_pass"] = json!(self.first_pass);
-        content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
-        let (level, outcome) = match (&self.error, self.waiting) {
-            (Some(error), _) => {
-                content["error"] = json!(error_chain(error));
-                ("ERROR", "failed")
-            }
-            (None, Some(waiting)) => {
-                content["waiting"] = json!(waiting);
-                ("INFO", "waiting")
-            }
-            (None, None) => ("INFO", "reconciled"),
-        };
-        line(now, level, outcome, content)
+        let is_failed = matches!(self.outcome, Outcome::Failed { .. });
+        line(now, if is_failed { Level::Error } else { Level::Info }, self)
     }
 }
 
+fn chain<S: Serializer>(error: &ReconcileError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&error_chain(error))
+}
+
 /// A line that begins like those of callbacks.
-fn line(now: SystemTime, level: &'static str, outcome: &'static str, content: Value) -> String {
+fn line(now: SystemTime, level: Level, content: &impl Serialize) -> String {
     #[derive(Serialize)]
-    struct Line {
+    struct Line<'a, T> {
         timestamp: String,
-        level: &'static str,
-        outcome: &'static str,
+        level: Level,
         #[serde(flatten)]
-        content: Value,
+        content: &'a T,
     }
     // Strings and numbers always serialize.
-    serde_json::to_string(&Line { timestamp: rfc3339(now), level, outcome, content }).unwrap_or_default()
+    serde_json::to_string(&Line { timestamp: rfc3339(now), level, content }).unwrap_or_default()
 }
