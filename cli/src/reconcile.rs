@@ -1,5 +1,6 @@
 //! The function `reconcile` from a laptop, against a deployed table. It writes only with `APPLY=1`.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::time::Duration;
 
@@ -54,9 +55,9 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let reconcile = Reconcile::from_settings(settings).await?;
     let bar = bar(count(&reconcile, &request).await?)?;
     let start = Instant::now();
-    let mut total = Report::default();
+    let total = RefCell::new(Report::default());
     let result = tokio::select! {
-        result = pass(&reconcile, &request, &bar, &mut total) => result,
+        result = pass(&reconcile, &request, &bar, &total) => result,
         result = tokio::signal::ctrl_c() => {
             result?;
             reconcile.release(&request).await?;
@@ -64,7 +65,7 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         }
     };
     bar.finish_and_clear();
-    summarize(&total, &reconcile, start.elapsed().as_secs());
+    summarize(&total.into_inner(), &reconcile, start.elapsed().as_secs());
     Ok(result?)
 }
 
@@ -73,18 +74,20 @@ async fn pass(
     reconcile: &Reconcile,
     request: &ReconcileRequest,
     bar: &ProgressBar,
-    total: &mut Report,
+    total: &RefCell<Report>,
 ) -> Result<(), ReconcileError> {
     loop {
-        let before = total.groups_checked;
+        let before = total.borrow().groups_checked;
         let observe = |note: &Note<'_>| match note {
             Note::Corrected(correction) => bar.suspend(|| println!("{}", describe(correction))),
             Note::Skipped { group_id, error } => bar.suspend(|| println!("skipped    {group_id}: {error}")),
             Note::Progress(report) => bar.set_position(before + report.groups_checked),
+            Note::Reconciled(ended) | Note::Waiting(ended) | Note::Failed(ended) => {
+                add(&mut total.borrow_mut(), &ended.report);
+            }
         };
-        let run = reconcile.run(request, end_within(TIME_LIMIT), &observe).await;
-        add(total, &run.report);
-        if run.into_result()?.finished || request.group_ids.is_some() {
+        let report = reconcile.run(request, end_within(TIME_LIMIT), &observe).await?;
+        if report.finished || request.group_ids.is_some() {
             return Ok(());
         }
     }

@@ -9,6 +9,7 @@ mod compare;
 mod diff;
 mod gone;
 mod pass;
+mod piece;
 mod report;
 mod request;
 
@@ -18,7 +19,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub use diff::Unusable;
-pub use report::{Change, Correction, Note, Outcome, Report, Run, Waiting};
+pub use report::{Change, Correction, Ended, Note, Report, Waiting};
 pub use request::{Members, ReconcileRequest, RequestError};
 
 use crate::aws::{Aws, Secret, SecretError, Timeouts};
@@ -55,8 +56,8 @@ pub struct Reconcile {
     pub every: Duration,
 }
 
-/// Receives the news of a pass.
-pub type Observer<'a> = &'a (dyn Fn(&Note<'_>) + Send + Sync);
+/// Receives the news of a call.
+pub type Observer<'a> = &'a dyn Fn(&Note<'_>);
 
 /// When a call with so much time left has to stop: a minute before; of a short time, half is left.
 pub fn end_within(time_left: Duration) -> Instant {
@@ -95,7 +96,12 @@ impl Reconcile {
     }
 
     /// Does as much as it can until `end`.
-    pub async fn run(&self, request: &ReconcileRequest, end: Instant, observer: Observer<'_>) -> Run {
+    pub async fn run(
+        &self,
+        request: &ReconcileRequest,
+        end: Instant,
+        observer: Observer<'_>,
+    ) -> Result<Report, ReconcileError> {
         let start = Instant::now();
         let comparer = &Comparer::new(self, request, end);
         let (lease, checkpoint, report, custom_fields) = Default::default();
@@ -106,18 +112,19 @@ impl Reconcile {
             result = self.run_pass(&mut pass).await;
         }
         let finished = matches!(result, Ok(None | Some(Waiting::NotDue)));
-        let outcome = match result {
-            Ok(Some(waiting)) => Outcome::Waiting { waiting },
-            Err(error) if !error.is_out_of_time(end) => Outcome::Failed { error },
-            Ok(None) | Err(_) => Outcome::Reconciled,
-        };
-        Run {
-            outcome,
-            report: Report { dry_run: request.dry_run, finished, ..pass.report },
+        let report = Report { dry_run: request.dry_run, finished, ..pass.report };
+        let waiting = result.as_ref().ok().copied().flatten();
+        let error = result.err().filter(|error| !error.is_out_of_time(end));
+        let ended = Ended {
+            report: report.clone(),
             named: request.group_ids.is_some(),
             first_pass: pass.lease.is_some() && pass.checkpoint.last_begun_at.is_none(),
             duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }
+            waiting,
+            error: error.as_ref().map(|error| error_chain(error)),
+        };
+        observer(&ended.into());
+        error.map_or(Ok(report), Err)
     }
 
     /// Gives the lease back that a call of this process holds, if it was broken off: the next call need not wait for its
@@ -156,15 +163,10 @@ impl Reconcile {
     /// Reads the secret key again, in case it was changed since the start.
     async fn renew_secret_key(&self) -> bool {
         let Some(secret) = &self.secret else { return false };
-        let secret_key = read_key(secret).await;
-        match secret_key {
-            Ok(secret_key) => self.chat.set_secret_key(secret_key),
-            Err(error) => {
-                tracing::warn!(error = error_chain(&error), "the secret key was not read again");
-                return false;
-            }
-        }
-        true
+        let secret_key = read_key(secret).await.inspect_err(|error| {
+            tracing::warn!(error = error_chain(error), "the secret key was not read again");
+        });
+        secret_key.map(|secret_key| self.chat.set_secret_key(secret_key)).is_ok()
     }
 }
 
@@ -174,54 +176,32 @@ async fn read_key(secret: &Secret) -> Result<SecretKey, SecretError> {
 
 /// Why a call failed. Its corrections stay, and the next call goes on.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ReconcileError {
-    /// The event can't be read.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// Chat gave no answer.
     #[error(transparent)]
     Chat(#[from] ChatError),
-    /// Chat's answer about a group can't be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The call's time is over before something could begin.
+    /// It was over before something could begin.
     #[error("the call's time is over")]
     OutOfTime,
-    /// Two calls were killed while they compared a group.
-    #[error("the call was killed there, twice")]
+    #[error("two calls were killed while they compared it")]
     Killed,
-    /// Another pass holds the lease.
     #[error("another pass is under way, or was killed within the last 15 minutes")]
     Busy,
-    /// Chat's list names too few groups, twice.
+    /// Twice.
     #[error("Chat lists {listed} groups and counts {total}")]
-    ShortList {
-        /// The groups in the list.
-        listed: u64,
-        /// TotalCount.
-        total: u64,
-    },
-    /// So many destructions are not plausible.
+    ShortList { listed: u64, total: u64 },
     #[error(
         "{gone} of {groups} groups are gone: none is destroyed; if that is right, call with {{\"allow_destroy\": true}}"
     )]
-    TooManyGone {
-        /// The groups that Chat calls gone.
-        gone: u64,
-        /// The groups that the table shows.
-        groups: u64,
-    },
-    /// So many groups could not be compared that the pass is worth little.
+    TooManyGone { gone: u64, groups: u64 },
     #[error("{skipped} of {groups} groups could not be compared; a line of outcome skipped names each")]
-    TooManySkipped {
-        /// The groups that were skipped.
-        skipped: u64,
-        /// The groups that were to be compared.
-        groups: u64,
-    },
+    TooManySkipped { skipped: u64, groups: u64 },
 }
 
 impl ReconcileError {

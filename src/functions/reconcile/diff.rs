@@ -39,6 +39,7 @@ pub(super) enum Life {
 
 /// Why an answer can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
     /// Without it, a group that is not in the table can't be created.
     #[error("CreateTime: expected a time that is not ahead, in seconds since the Unix epoch")]
@@ -46,7 +47,6 @@ pub enum Unusable {
     /// A group is created with all of its members or not at all.
     #[error("MemberList: expected as many members as MemberNum says")]
     Incomplete,
-    /// An account has no room in the table's key.
     #[error("Member_Account: expected at most {ACCOUNT_MAX_BYTES} bytes")]
     Account,
 }
@@ -140,13 +140,13 @@ impl<'a> MemberDiff<'a> {
             let listed = self.listed.as_mut().map(|listed| listed.remove(&account));
             match listed {
                 Some(Some(member)) => self.compare_listed(account, &stored, member),
-                Some(None) if is_member(&stored, self.group) => {
-                    if is_change(&stored, &self.departed, self.group) {
-                        self.doubtful.insert(account, Arc::clone(&self.departed));
-                    }
-                }
                 _ if is_of_earlier_life(&stored, self.group) => {
                     self.leftovers.insert(account, Arc::default());
+                }
+                Some(None)
+                    if is_member(&stored, self.group) && is_change(&stored, &self.departed, self.group) =>
+                {
+                    self.doubtful.insert(account, Arc::clone(&self.departed));
                 }
                 _ => {}
             }

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::ReconcileError;
 use super::checkpoint::{Checkpoint, is_plausible};
-use super::pass::{PARALLEL_GROUPS, Pass};
+use super::pass::Pass;
+use super::piece::PARALLEL_GROUPS;
 use crate::event::{Event, Facts};
 use crate::store::Listed;
 use crate::time::from_millis;

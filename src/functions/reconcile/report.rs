@@ -4,9 +4,8 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use super::ReconcileError;
 use crate::event::{Event, FactName, Facts};
-use crate::log::{Level, error_chain};
+use crate::log::Level;
 use crate::time::rfc3339;
 
 /// The answer to one call. A dry run counts the corrections that it would have made.
@@ -70,24 +69,20 @@ impl Change {
     }
 }
 
-/// A group that is corrected; in a dry run, one that would be.
+/// A group that is corrected; in a dry run, one that would be. The log has the numbers of the accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each is what its name says")]
 pub struct Correction {
-    /// Whether nothing was written.
     pub dry_run: bool,
-    /// The group's id.
     pub group_id: String,
-    /// The kind of the correction.
     pub change: Change,
     /// The names of the fields that differed.
     pub fields: Vec<FactName>,
-    /// The accounts that the table lacked; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_added: Vec<String>,
-    /// The accounts that are no members any more; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_removed: Vec<String>,
-    /// The accounts whose role or name card differed; in the log, their number.
+    /// Those whose role or name card differed.
     #[serde(serialize_with = "count")]
     pub members_changed: Vec<String>,
 }
@@ -95,25 +90,19 @@ pub struct Correction {
 impl Correction {
     /// Reads the correction out of the event that was written.
     pub(super) fn new(event: Event, dry_run: bool) -> Self {
-        let change = Change::of(&event.group);
+        let (change, group_id) = (Change::of(&event.group), event.key.group_id);
         let fields = event.group.values.into_keys().collect();
-        let (mut added, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        let (members_added, members_removed, members_changed) = Default::default();
+        let mut correction =
+            Self { dry_run, group_id, change, fields, members_added, members_removed, members_changed };
         for (account, facts) in event.members {
             match Change::of(&facts) {
-                Change::Added => added.push(account),
-                Change::Destroyed => removed.push(account),
-                Change::Changed => changed.push(account),
+                Change::Added => correction.members_added.push(account),
+                Change::Destroyed => correction.members_removed.push(account),
+                Change::Changed => correction.members_changed.push(account),
             }
         }
-        Self {
-            dry_run,
-            group_id: event.key.group_id,
-            change,
-            fields,
-            members_added: added,
-            members_removed: removed,
-            members_changed: changed,
-        }
+        correction
     }
 }
 
@@ -121,41 +110,27 @@ fn count<S: Serializer>(accounts: &[String], serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u64(accounts.len() as u64)
 }
 
-/// News of a pass that is under way.
+/// News of a call.
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
+#[expect(missing_docs, reason = "docs/operate.md explains the outcomes")]
 pub enum Note<'a> {
-    /// A group is corrected.
     Corrected(&'a Correction),
-    /// A group could not be compared.
     Skipped {
-        /// The group's id.
         group_id: &'a str,
-        /// The reason.
         error: &'a str,
     },
     /// Some more groups were compared. It has no line in the log.
     Progress(&'a Report),
+    Reconciled(Ended),
+    Waiting(Ended),
+    Failed(Ended),
 }
 
-impl Note<'_> {
-    /// The log line, if there is one.
-    pub fn to_line(&self, now: SystemTime) -> Option<String> {
-        match self {
-            Self::Corrected(_) => Some(line(now, Level::Info, self)),
-            Self::Skipped { .. } => Some(line(now, Level::Warn, self)),
-            Self::Progress(_) => None,
-        }
-    }
-}
-
-/// The result of one call. One that failed has done a part of its work.
+/// The end of a call.
 #[derive(Debug, Default, Serialize)]
-pub struct Run {
-    /// Its kind, or the error.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-    /// The call's answer.
+pub struct Ended {
+    /// Of a call that failed, the part that it has done.
     #[serde(flatten)]
     pub report: Report,
     /// Whether it was called for named groups alone.
@@ -164,26 +139,12 @@ pub struct Run {
     pub first_pass: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-}
-
-/// The kind of a call's result.
-#[derive(Debug, Default, Serialize)]
-#[serde(tag = "outcome", rename_all = "lowercase")]
-pub enum Outcome {
-    /// It has compared groups.
-    #[default]
-    Reconciled,
-    /// It was a scheduled one, and had nothing to do.
-    Waiting {
-        /// The reason.
-        waiting: Waiting,
-    },
-    /// It failed.
-    Failed {
-        /// The reason.
-        #[serde(serialize_with = "chain")]
-        error: ReconcileError,
-    },
+    /// Why a scheduled call had nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Why a scheduled call had nothing to do.
@@ -196,35 +157,32 @@ pub enum Waiting {
     Busy,
 }
 
-impl Run {
-    /// The answer, unless the call failed.
-    pub fn into_result(self) -> Result<Report, ReconcileError> {
-        match self.outcome {
-            Outcome::Failed { error } => Err(error),
-            Outcome::Reconciled | Outcome::Waiting { .. } => Ok(self.report),
+impl Note<'_> {
+    /// The log line, if there is one. It begins like those of callbacks.
+    pub fn to_line(&self, now: SystemTime) -> Option<String> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            timestamp: String,
+            level: Level,
+            #[serde(flatten)]
+            note: &'a Note<'a>,
+        }
+        let level = match self {
+            Self::Progress(_) => return None,
+            Self::Corrected(_) | Self::Reconciled(_) | Self::Waiting(_) => Level::Info,
+            Self::Skipped { .. } => Level::Warn,
+            Self::Failed(_) => Level::Error,
+        };
+        serde_json::to_string(&Line { timestamp: rfc3339(now), level, note: self }).ok()
+    }
+}
+
+impl From<Ended> for Note<'_> {
+    fn from(ended: Ended) -> Self {
+        match (&ended.error, ended.waiting) {
+            (Some(_), _) => Self::Failed(ended),
+            (None, Some(_)) => Self::Waiting(ended),
+            (None, None) => Self::Reconciled(ended),
         }
     }
-
-    /// The log line of the call.
-    pub fn to_line(&self, now: SystemTime) -> String {
-        let is_failed = matches!(self.outcome, Outcome::Failed { .. });
-        line(now, if is_failed { Level::Error } else { Level::Info }, self)
-    }
-}
-
-fn chain<S: Serializer>(error: &ReconcileError, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&error_chain(error))
-}
-
-/// A line that begins like those of callbacks.
-fn line(now: SystemTime, level: Level, content: &impl Serialize) -> String {
-    #[derive(Serialize)]
-    struct Line<'a, T> {
-        timestamp: String,
-        level: Level,
-        #[serde(flatten)]
-        content: &'a T,
-    }
-    // Strings and numbers always serialize.
-    serde_json::to_string(&Line { timestamp: rfc3339(now), level, content }).unwrap_or_default()
 }
