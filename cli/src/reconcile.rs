@@ -24,7 +24,8 @@ const NAMES_MAX: usize = 5;
 /// It reads the settings of the function reconcile from the environment: TABLE_NAME, SDK_APP_ID, CHAT_API_URL,
 /// CHAT_ADMIN_ACCOUNT, CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, and CHAT_REQUESTS_PER_SECOND.
 ///
-/// Unlike the function it has no time limit. Interrupted, the next run goes on where this one stopped.
+/// It makes the function's calls one after the other until the pass is finished. Interrupted, the next run goes on where this
+/// one stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
