@@ -55,16 +55,15 @@ impl<'a> Pass<'a> {
             }
         }
         let mut is_done = true;
-        for Open { group, is_second, error } in open {
+        for Open { group: Listed { key, .. }, is_second, error } in open {
             match error {
-                Some(error) if is_second => {
-                    self.skip(&group.key.group_id, &error);
-                    continue;
+                Some(error) if is_second => self.skip(&key.group_id, &error),
+                Some(_) => {
+                    self.checkpoint.cut_off.insert(key.group_id, CutOff::Once);
+                    is_done = false;
                 }
-                Some(_) => drop(self.checkpoint.cut_off.insert(group.key.group_id, CutOff::Once)),
-                None => {}
+                None => is_done = false,
             }
-            is_done = false;
         }
         if !is_done {
             return Err(ReconcileError::OutOfTime);
@@ -105,13 +104,10 @@ impl<'a> Pass<'a> {
         let ids: Vec<&str> = open.iter().map(|one| one.group.key.group_id.as_str()).collect();
         let infos = comparer.chat.group_infos(&ids, custom_fields).await?;
         let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
-        let (mut work, mut large) = (Vec::new(), Vec::new());
+        let mut work = Vec::new();
         for mut one in mem::take(open) {
             match infos.remove(&one.group.key.group_id) {
-                Some(Ok(info)) => {
-                    let is_large = info.member_num.is_some_and(|members| members > u64::from(MEMBERS_MAX));
-                    if is_large { &mut large } else { &mut work }.push((one, info));
-                }
+                Some(Ok(info)) => work.push((one, info)),
                 Some(Err(error)) if error.class() == Class::NotFound => gone.push((one.group, as_of)),
                 Some(Err(error)) if error.is_transient() => {
                     one.error = Some(error.into());
@@ -121,15 +117,26 @@ impl<'a> Pass<'a> {
                 None => {}
             }
         }
-        let work = work.into_iter().map(|(one, info)| self.compare(one, info, as_of));
-        let work: Vec<_> = work.collect();
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        while let Some((one, compared)) = work.next().await {
+        self.compare_all(work, as_of, open).await
+    }
+
+    /// Compares several groups at once, and behind them the large ones one after the other: the checkpoint names each of
+    /// these, in case the call is killed there.
+    async fn compare_all(
+        &mut self,
+        groups: Vec<(Open, GroupInfo)>,
+        as_of: EventTime,
+        open: &mut Vec<Open>,
+    ) -> Result<(), ReconcileError> {
+        let is_large = |(_, info): &(Open, GroupInfo)| info.member_num > Some(u64::from(MEMBERS_MAX));
+        let (large, small): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_large);
+        let small: Vec<_> = small.into_iter().map(|(one, info)| self.compare(one, info, as_of)).collect();
+        let mut small = stream::iter(small).buffer_unordered(PARALLEL_GROUPS);
+        while let Some((one, compared)) = small.next().await {
             open.extend(self.note(one, compared)?);
         }
-        // One after the other, and behind all others. The checkpoint names each, in case the call is killed there.
         for (one, info) in large {
-            if comparer.check_time().is_err() {
+            if self.comparer.check_time().is_err() {
                 open.push(one);
                 continue;
             }
