@@ -1,6 +1,6 @@
 //! How far a pass has come: the state in the table from which another call goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,10 @@ pub(super) struct Checkpoint {
     pub more_gone: u64,
     /// Whether they were too many. A call that allows them only has to confirm them; another begins the next pass.
     pub is_refused: bool,
-    /// The groups at which calls ran out of time, or were killed.
+    /// The hashes of those groups of the piece under way that have a result: no call begins a piece from its beginning
+    /// again.
+    pub done: BTreeSet<u64>,
+    /// The groups of the piece at which calls ran out of time, or were killed.
     pub cut_off: BTreeMap<String, CutOff>,
 }
 
@@ -138,9 +141,7 @@ impl Checkpoint {
 
     /// Whether the members of a group are listed in this pass, though nothing else about it differs.
     pub(super) fn is_due(&self, group_id: &str) -> bool {
-        // The same in every build, unlike the hashes of the standard library.
-        let hash = Sha256::digest(group_id).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
-        self.members == Members::All || hash % MEMBER_PASSES == self.pass % MEMBER_PASSES
+        self.members == Members::All || hash(group_id) % MEMBER_PASSES == self.pass % MEMBER_PASSES
     }
 
     /// Remembers that Chat called a group gone; counts it if there is no room left.
@@ -165,6 +166,11 @@ impl Checkpoint {
         let error = ReconcileError::TooManySkipped { skipped, groups };
         if is_plausible(skipped, groups) { Ok(()) } else { Err(error) }
     }
+}
+
+/// A number that is the same in every build, unlike the hashes of the standard library.
+pub(super) fn hash(group_id: &str) -> u64 {
+    Sha256::digest(group_id).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// Whether so many of all groups may have vanished, or failed.

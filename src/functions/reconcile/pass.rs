@@ -12,8 +12,8 @@ use crate::chat::{Class, GROUPS_MAX};
 use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
 use crate::store::{Lease, Listed, ScanKey, StoreError, chunks, scan_key};
 
-/// How many groups are compared between two checkpoints: six questions to Chat.
-const PIECE: usize = 300;
+/// How many groups are compared between two checkpoints: twenty questions to Chat.
+const PIECE: usize = 1000;
 
 /// The part of one call that changes.
 pub(super) struct Pass<'a> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt, stream};
 
-use super::checkpoint::CutOff;
+use super::checkpoint::{CutOff, hash};
 use super::compare::{Compared, MEMBERS_MAX};
 use super::diff::as_of;
 use super::pass::Pass;
@@ -69,15 +69,17 @@ impl<'a> Pass<'a> {
             return Err(ReconcileError::OutOfTime);
         }
         self.checkpoint.cut_off.clear();
+        self.checkpoint.done.clear();
         Ok(gone)
     }
 
-    /// The groups of a piece, without those that this pass leaves out.
+    /// The groups of a piece that have no result yet, without those that this pass leaves out.
     fn open(&mut self, groups: Vec<Listed>) -> Vec<Open> {
         let mut open = Vec::with_capacity(groups.len());
         for group in groups {
             let id = &group.key.group_id;
             match self.checkpoint.cut_off.get(id) {
+                _ if self.checkpoint.done.contains(&hash(id)) => {}
                 Some(CutOff::Twice) => self.skip(id, &ReconcileError::Killed),
                 Some(CutOff::Skipped) => {}
                 cut_off => open.push(Open { is_second: cut_off.is_some(), group, error: None }),
@@ -177,6 +179,7 @@ impl<'a> Pass<'a> {
             None => self.note_checked(),
         }
         self.checkpoint.cut_off.remove(id);
+        self.checkpoint.done.insert(hash(id));
         Ok(None)
     }
 
