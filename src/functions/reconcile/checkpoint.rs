@@ -88,8 +88,6 @@ pub(super) enum CutOff {
     Once,
     /// Two, of which the second one was killed: the next call skips the group.
     Twice,
-    /// Two: this pass leaves the group out.
-    Skipped,
 }
 
 impl Default for Phase {

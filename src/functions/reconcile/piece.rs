@@ -57,7 +57,7 @@ impl<'a> Pass<'a> {
         let mut is_done = true;
         for Open { group: Listed { key, .. }, is_second, error } in open {
             match error {
-                Some(error) if is_second => self.skip(&key.group_id, &error),
+                Some(error) if is_second => self.note_skipped(&key.group_id, &error),
                 Some(_) => {
                     self.checkpoint.cut_off.insert(key.group_id, CutOff::Once);
                     is_done = false;
@@ -73,25 +73,18 @@ impl<'a> Pass<'a> {
         Ok(gone)
     }
 
-    /// The groups of a piece that have no result yet, without those that this pass leaves out.
+    /// The groups of a piece that have no result yet.
     fn open(&mut self, groups: Vec<Listed>) -> Vec<Open> {
         let mut open = Vec::with_capacity(groups.len());
         for group in groups {
             let id = &group.key.group_id;
             match self.checkpoint.cut_off.get(id) {
                 _ if self.checkpoint.done.contains(&hash(id)) => {}
-                Some(CutOff::Twice) => self.skip(id, &ReconcileError::Killed),
-                Some(CutOff::Skipped) => {}
+                Some(CutOff::Twice) => self.note_skipped(id, &ReconcileError::Killed),
                 cut_off => open.push(Open { is_second: cut_off.is_some(), group, error: None }),
             }
         }
         open
-    }
-
-    /// Leaves a group out for the rest of the pass.
-    fn skip(&mut self, id: &str, error: &dyn Error) {
-        self.checkpoint.cut_off.insert(id.to_owned(), CutOff::Skipped);
-        self.note_skipped(id, error);
     }
 
     /// Compares open groups once. Those stay that have no result yet.
@@ -176,10 +169,12 @@ impl<'a> Pass<'a> {
                 self.note_skipped(id, &error);
             }
             Some((_, error)) => return Err(error),
-            None => self.note_checked(),
+            None => {
+                self.checkpoint.done.insert(hash(id));
+                self.note_checked();
+            }
         }
         self.checkpoint.cut_off.remove(id);
-        self.checkpoint.done.insert(hash(id));
         Ok(None)
     }
 
@@ -195,6 +190,7 @@ impl<'a> Pass<'a> {
     }
 
     fn note_skipped(&mut self, group_id: &str, error: &dyn Error) {
+        self.checkpoint.done.insert(hash(group_id));
         self.report.skipped += 1;
         self.checkpoint.skipped += 1;
         (self.observer)(&Note::Skipped { group_id, error: &error_chain(error) });
