@@ -7,7 +7,6 @@
 mod checkpoint;
 mod compare;
 mod diff;
-mod gone;
 mod pass;
 mod piece;
 mod report;

@@ -52,8 +52,8 @@ pub(super) struct Checkpoint {
     /// The hashes of those groups of the piece under way that have a result: no call begins a piece from its beginning
     /// again.
     pub done: BTreeSet<u64>,
-    /// The groups of the piece at which calls ran out of time, or were killed.
-    pub cut_off: BTreeMap<String, CutOff>,
+    /// The hashes of those at which calls ran out of time, or were killed.
+    pub cut_off: BTreeMap<u64, CutOff>,
 }
 
 /// The parts of a pass.

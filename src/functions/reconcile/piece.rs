@@ -59,7 +59,7 @@ impl<'a> Pass<'a> {
             match error {
                 Some(error) if is_second => self.note_skipped(&key.group_id, &error),
                 Some(_) => {
-                    self.checkpoint.cut_off.insert(key.group_id, CutOff::Once);
+                    self.checkpoint.cut_off.insert(hash(&key.group_id), CutOff::Once);
                     is_done = false;
                 }
                 None => is_done = false,
@@ -78,7 +78,7 @@ impl<'a> Pass<'a> {
         let mut open = Vec::with_capacity(groups.len());
         for group in groups {
             let id = &group.key.group_id;
-            match self.checkpoint.cut_off.get(id) {
+            match self.checkpoint.cut_off.get(&hash(id)) {
                 _ if self.checkpoint.done.contains(&hash(id)) => {}
                 Some(CutOff::Twice) => self.note_skipped(id, &ReconcileError::Killed),
                 cut_off => open.push(Open { is_second: cut_off.is_some(), group, error: None }),
@@ -136,7 +136,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let cut_off = if one.is_second { CutOff::Twice } else { CutOff::Once };
-            self.checkpoint.cut_off.insert(one.group.key.group_id.clone(), cut_off);
+            self.checkpoint.cut_off.insert(hash(&one.group.key.group_id), cut_off);
             self.save().await?;
             let (one, compared) = self.compare(one, info, as_of).await;
             open.extend(self.note(one, compared)?);
@@ -174,7 +174,7 @@ impl<'a> Pass<'a> {
                 self.note_checked();
             }
         }
-        self.checkpoint.cut_off.remove(id);
+        self.checkpoint.cut_off.remove(&hash(id));
         Ok(None)
     }
 
