@@ -115,14 +115,16 @@ impl<'a> Pass<'a> {
         self.compare_all(work, as_of, open).await
     }
 
-    /// Compares several groups at once, and behind them the large ones one after the other: the checkpoint names each of
-    /// these, in case the call is killed there.
+    /// Compares several groups at once, and then those one after the other that fill the memory alone: the checkpoint names
+    /// each of these, in case the call is killed there.
     async fn compare_all(
         &mut self,
-        groups: Vec<(Open, GroupInfo)>,
+        mut groups: Vec<(Open, GroupInfo)>,
         as_of: EventTime,
         open: &mut Vec<Open>,
     ) -> Result<(), ReconcileError> {
+        // A large group holds up no smaller one.
+        groups.sort_by_key(|(_, info)| info.member_num);
         let is_large = |(_, info): &(Open, GroupInfo)| info.member_num > Some(u64::from(MEMBERS_MAX));
         let (large, small): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_large);
         let small: Vec<_> = small.into_iter().map(|(one, info)| self.compare(one, info, as_of)).collect();
