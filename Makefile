@@ -105,7 +105,8 @@ put-back: ## Puts lost events, LINES=… of the log, and dead letters back into 
 reconcile: ## Compares a deployed table with Chat's REST API; APPLY=1 writes; MEMBERS=all, GROUP_IDS, ALLOW_DESTROY=1
 	@./chat-groups reconcile
 
-# Runs reconcile over 100,000 groups of 5 members and counts its calls, seconds and memory; GROUP_COUNT
+# Runs reconcile over 100,000 groups of 5 members and over large ones, and counts its calls, seconds and memory; GROUP_COUNT,
+# COMMUNITY_MEMBERS, LARGE_MEMBERS, CALLS_PER_SECOND
 reconcile-load:
 	cargo build --locked --release --bin reconcile
 	$(TESTKIT) reconcile-load

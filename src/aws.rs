@@ -2,6 +2,8 @@
 //!
 //! The SDK's own chain of configuration sources takes milliseconds of every cold start to arrive at the same variables.
 
+mod secret;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use aws_types::sdk_config::{SdkConfig, SharedCredentialsProvider};
 
 use crate::http::{HttpClient, Resolver, Trust};
+pub use secret::{Secret, SecretError};
 
 /// A connection rests no longer between two requests. AWS keeps idle ones for longer, and its clients retry.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -99,12 +102,6 @@ impl Aws {
     /// A client for servers that are not AWS's.
     pub fn http(&self, connect_timeout: Duration) -> HttpClient {
         HttpClient::new(self.settings.trust.clone(), connect_timeout)
-    }
-
-    /// A client for the secrets.
-    pub fn secrets_manager(&self, timeouts: Timeouts) -> aws_sdk_secretsmanager::Client {
-        let endpoint = self.settings.secrets_manager_endpoint.as_deref();
-        aws_sdk_secretsmanager::Client::new(&self.config(timeouts, endpoint))
     }
 
     fn config(&self, timeouts: Timeouts, endpoint: Option<&str>) -> SdkConfig {

@@ -11,14 +11,13 @@ mod pacer;
 mod pages;
 mod usersig;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::callback::{Body, Fields};
@@ -27,31 +26,12 @@ use crate::retry::Backoff;
 use crate::time::to_seconds;
 
 pub use answer::{Answer, GroupInfo, GroupList, Member, Results, Roster};
-use answer::{MemberPage, ResultList, parse, redact, required, results_by_name};
-use batch::batched;
-pub use command::Command;
+use answer::{parse, redact};
+pub use command::{Command, GROUPS_MAX, NOT_MEMBER};
 pub use error::{ChatError, Class};
 use pacer::Pacer;
-use pages::PageCursor;
 pub use pages::Paging;
 pub use usersig::SecretKey;
-
-/// The most groups in one page of the list.
-pub const GROUPS_MAX: u32 = 10_000;
-/// The most groups in one question for their info.
-const INFOS_MAX: usize = 50;
-/// The most members in one page.
-const MEMBERS_MAX: u32 = 200;
-/// The most accounts in one question for their roles.
-const ROLES_MAX: usize = 500;
-
-/// The most accounts of a group that are asked about one by one.
-const ROLES_ALONE_MAX: usize = 20;
-
-/// Chat's role of an account that is no member.
-pub const NOT_MEMBER: &str = "NotMember";
-/// ErrorCode: there is no such account.
-const NO_SUCH_ACCOUNT: u64 = 10019;
 
 /// The largest answer that is read; Chat itself refuses to send more than 1 MB.
 const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -61,9 +41,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
-
-/// How often a group whose own result is transient is asked about again.
-const INFO_RETRIES: usize = 3;
 
 /// How long a UserSig is valid (the vendor's advice), and how long before its end it is replaced.
 const USER_SIG_VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -234,121 +211,6 @@ pub struct BoundedChat<'a> {
 }
 
 impl BoundedChat<'_> {
-    /// A page of the application's groups from `next` on, 0 for the first. It may be shorter than `limit`.
-    pub async fn groups(&self, next: u64, limit: u32) -> Result<Answer<GroupList>, ChatError> {
-        let list_limit = &self.api.list_limit;
-        let mut limit = limit.clamp(1, list_limit.load(Ordering::Relaxed));
-        loop {
-            let question = json!({ "Limit": limit, "Next": next });
-            match self.ask(Command::GroupList, &question, |fields| GroupList::read(fields, next)).await {
-                Err(error) if error.class() == Class::TooLarge && limit > 1 => {
-                    limit /= 2;
-                    list_limit.fetch_min(limit, Ordering::Relaxed);
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    /// The fields of each of these groups, by its id, with the named custom fields, else with all of them. Each of the ids
-    /// has a result. A group whose own result is transient is asked about again, some seconds long.
-    pub async fn group_infos(
-        &self,
-        group_ids: &[&str],
-        custom_fields: Option<&BTreeSet<String>>,
-    ) -> Result<Answer<Results<GroupInfo>>, ChatError> {
-        let ask_for = async |part: &[&str], custom_fields: Option<&BTreeSet<String>>| {
-            let mut filter = json!({ "GroupBaseInfoFilter": GroupInfo::fields() });
-            if let Some(custom_fields) = custom_fields {
-                filter["AppDefinedDataFilter_Group"] = json!(custom_fields);
-            }
-            let question = json!({ "GroupIdList": part, "ResponseFilter": filter });
-            let list = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
-            let read = |fields: &mut Fields<'_>| results_by_name(fields, list, part, GroupInfo::read);
-            self.ask(Command::GroupInfo, &question, read).await
-        };
-        let ask = async |part: &[&str]| match ask_for(part, custom_fields).await {
-            // Perhaps a custom field was taken away from the application.
-            Err(error) if error.class() == Class::Permanent && custom_fields.is_some() => {
-                ask_for(part, None).await
-            }
-            answer => answer,
-        };
-        let mut infos = batched(group_ids, INFOS_MAX, &ask).await?;
-        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_BACKOFF);
-        for _ in 0..INFO_RETRIES {
-            let is_transient = |id: &&str| matches!(&infos.value[*id], Err(error) if error.is_transient());
-            let again: Vec<&str> = group_ids.iter().copied().filter(is_transient).collect();
-            if again.is_empty() {
-                break;
-            }
-            sleep_until(self.end.min(Instant::now() + pause.next())).await;
-            infos.value.extend(batched(&again, INFOS_MAX, &ask).await?.value);
-        }
-        Ok(infos)
-    }
-
-    /// The members of a group; Chat refuses to list those of an AVChatRoom.
-    pub async fn members(&self, group_id: &str, paging: Paging) -> Result<Answer<Roster>, ChatError> {
-        let (mut roster, mut asked_at) = (Roster { is_snapshot: true, ..Roster::default() }, None);
-        let mut cursor = PageCursor::first(paging, MEMBERS_MAX);
-        loop {
-            let question = cursor.question(group_id);
-            let page = match self.ask(Command::MemberInfo, &question, MemberPage::read).await {
-                Err(error) if error.class() == Class::TooLarge && cursor.limit > 1 => {
-                    cursor.limit /= 2;
-                    continue;
-                }
-                answer => answer?,
-            };
-            let asked_at = *asked_at.get_or_insert(page.asked_at);
-            let more = cursor.advance(&page.value)?;
-            roster.member_num = roster.member_num.max(page.value.member_num);
-            roster.members.extend(page.value.members);
-            if !more {
-                return Ok(Answer { asked_at, value: roster });
-            }
-            roster.is_snapshot = false;
-        }
-    }
-
-    /// The roles of accounts in a group, by account: [`NOT_MEMBER`] for those outside, and for those that do not exist.
-    /// Each account has a result.
-    pub async fn roles(
-        &self,
-        group_id: &str,
-        accounts: &[&str],
-    ) -> Result<Answer<Results<String>>, ChatError> {
-        let no_such_account =
-            |error: &ChatError| matches!(error, ChatError::Refused { code: NO_SUCH_ACCOUNT, .. });
-        let ask = async |part: &[&str]| {
-            let question = json!({ "GroupId": group_id, "User_Account": part });
-            let list = ResultList { command: Command::Role, list: "UserIdList", name: "Member_Account" };
-            let read = |fields: &mut Fields<'_>| {
-                let roles = results_by_name(fields, list, part, |entry| required(entry, "Role"))?;
-                let not_member = |role: Result<String, ChatError>| match role {
-                    Err(error) if no_such_account(&error) => Ok(NOT_MEMBER.to_owned()),
-                    role => role,
-                };
-                Ok(roles.into_iter().map(|(account, role)| (account, not_member(role))).collect())
-            };
-            let asked_at = SystemTime::now();
-            match (self.ask(Command::Role, &question, read).await, part) {
-                (Err(error), [account]) if no_such_account(&error) => {
-                    let value = Results::from([((*account).to_owned(), Ok(NOT_MEMBER.to_owned()))]);
-                    Ok(Answer { asked_at, value })
-                }
-                (answer, _) => answer,
-            }
-        };
-        let mut roles = batched(accounts, ROLES_MAX, &ask).await?;
-        // Only a question about one account tells that this is the one that does not exist.
-        let is_open = |account: &&str| roles.value[*account].as_ref().is_err_and(no_such_account);
-        let open: Vec<&str> = accounts.iter().copied().filter(is_open).take(ROLES_ALONE_MAX).collect();
-        roles.value.extend(batched(&open, 1, &ask).await?.value);
-        Ok(roles)
-    }
-
     /// Asks until there is an answer, an error that no repeat can mend, or no time left.
     async fn ask<T>(
         &self,

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 pub(crate) use change::{Change, ChangeKind, change, snapshot};
 pub use item::{GROUP_SK, MEMBER_PREFIX, partition_key, read, text_of};
 pub(crate) use item::{ItemKey, scoped_key};
-pub(crate) use lease::{Acquired, Lease, PassKind};
+pub(crate) use lease::{Lease, PassKind};
 pub(crate) use merge::is_of_earlier_life;
 #[cfg(test)]
 pub(crate) use merge::tests::any_facts;

@@ -1,18 +1,20 @@
 //! The function `reconcile` from a laptop, against a deployed table. It writes only with `APPLY=1`.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::time::Duration;
 
 use chat_groups::chat::Command;
 use chat_groups::config::ReconcileSettings;
-use chat_groups::reconcile::{Change, Correction, Note, Reconcile, ReconcileRequest, Report, end_within};
-use chat_groups::time::to_millis;
+use chat_groups::reconcile::{
+    Change, Correction, Note, Reconcile, ReconcileError, ReconcileRequest, Report, end_within,
+};
 use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-/// A pass from here has no time limit.
-const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The time limit of one call, as in AWS. A pass takes as many calls as it needs, one after the other.
+const TIME_LIMIT: Duration = Duration::from_secs(900);
 
 /// How many accounts of a group are named.
 const NAMES_MAX: usize = 5;
@@ -22,7 +24,8 @@ const NAMES_MAX: usize = 5;
 /// It reads the settings of the function reconcile from the environment: TABLE_NAME, SDK_APP_ID, CHAT_API_URL,
 /// CHAT_ADMIN_ACCOUNT, CHAT_SECRET_KEY or CHAT_SECRET_KEY_ID, and CHAT_REQUESTS_PER_SECOND.
 ///
-/// Unlike the function it has no time limit. Interrupted, the next run goes on where this one stopped.
+/// It makes the function's calls one after the other until the pass is finished. Interrupted, the next run goes on where this
+/// one stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -52,14 +55,10 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     );
     let reconcile = Reconcile::from_settings(settings).await?;
     let bar = bar(count(&reconcile, &request).await?)?;
-    let start = std::time::SystemTime::now();
-    let observe = |note: &Note<'_>| match note {
-        Note::Corrected(correction) => bar.suspend(|| println!("{}", describe(correction))),
-        Note::Skipped { group_id, error } => bar.suspend(|| println!("skipped    {group_id}: {error}")),
-        Note::Progress(report) => bar.set_position(report.groups_checked),
-    };
-    let run = tokio::select! {
-        run = reconcile.run(&request, end_within(LONG), &observe) => run,
+    let start = Instant::now();
+    let total = RefCell::new(Report::default());
+    let result = tokio::select! {
+        result = pass(&reconcile, &request, &bar, &total) => result,
         result = tokio::signal::ctrl_c() => {
             result?;
             reconcile.release(&request).await?;
@@ -67,9 +66,46 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         }
     };
     bar.finish_and_clear();
-    let seconds = (to_millis(std::time::SystemTime::now()) - to_millis(start)) / 1000;
-    summarize(&run.report, &reconcile, seconds);
-    run.error.map_or(Ok(()), |error| Err(error.into()))
+    summarize(&total.into_inner(), &reconcile, start.elapsed().as_secs());
+    Ok(result?)
+}
+
+/// Calls the function until the pass has come to its end, and sums its reports up. Named groups take one call.
+async fn pass(
+    reconcile: &Reconcile,
+    request: &ReconcileRequest,
+    bar: &ProgressBar,
+    total: &RefCell<Report>,
+) -> Result<(), ReconcileError> {
+    loop {
+        let before = total.borrow().groups_checked;
+        let observe = |note: &Note<'_>| match note {
+            Note::Corrected(correction) => bar.suspend(|| println!("{}", describe(correction))),
+            Note::Skipped { group_id, error } => bar.suspend(|| println!("skipped    {group_id}: {error}")),
+            Note::Progress(report) => bar.set_position(before + report.groups_checked),
+            Note::Reconciled(ended) | Note::Waiting(ended) | Note::Failed(ended) => {
+                add(&mut total.borrow_mut(), &ended.report);
+            }
+        };
+        let report = reconcile.run(request, end_within(TIME_LIMIT), &observe).await?;
+        if report.finished || request.group_ids.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// Adds the report of the next call of a pass.
+fn add(total: &mut Report, next: &Report) {
+    (total.dry_run, total.finished) = (next.dry_run, next.finished);
+    total.groups_listed += next.groups_listed;
+    total.groups_checked += next.groups_checked;
+    total.groups_added += next.groups_added;
+    total.groups_changed += next.groups_changed;
+    total.groups_destroyed += next.groups_destroyed;
+    total.members_added += next.members_added;
+    total.members_removed += next.members_removed;
+    total.members_changed += next.members_changed;
+    total.skipped += next.skipped;
 }
 
 /// The function's event that asks for the same.

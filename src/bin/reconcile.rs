@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use chat_groups::config::ReconcileSettings;
-use chat_groups::reconcile::{Note, Reconcile, ReconcileRequest, Report, Run, end_within};
+use chat_groups::reconcile::{Ended, Note, Reconcile, ReconcileRequest, Report, end_within};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
@@ -19,14 +19,17 @@ async fn run() -> Result<(), Error> {
     let reconcile = &Reconcile::from_settings(settings).await?;
     let handler = async move |event: LambdaEvent<Value>| -> Result<Report, Diagnostic> {
         let time_left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let run = match ReconcileRequest::parse(&event.payload) {
+        let result = match ReconcileRequest::parse(&event.payload) {
             Ok(request) => reconcile.run(&request, end_within(time_left), &log).await,
-            Err(error) => Run::refused(error),
+            Err(error) => {
+                log(&Ended { error: Some(error.to_string()), ..Ended::default() }.into());
+                Err(error.into())
+            }
         };
-        chat_groups::log::write(&run.to_line(SystemTime::now()));
-        let Some(error) = run.error else { return Ok(run.report) };
-        let error_message = chat_groups::log::error_chain(&error);
-        Err(Diagnostic { error_type: "ReconcileError".to_owned(), error_message })
+        result.map_err(|error| Diagnostic {
+            error_type: "ReconcileError".to_owned(),
+            error_message: chat_groups::log::error_chain(&error),
+        })
     };
     lambda_runtime::run(service_fn(handler)).await
 }

@@ -7,8 +7,8 @@
 mod checkpoint;
 mod compare;
 mod diff;
-mod gone;
 mod pass;
+mod piece;
 mod report;
 mod request;
 
@@ -18,26 +18,24 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub use diff::Unusable;
-pub use report::{Change, Correction, Note, Report, Run, Waiting};
+pub use report::{Change, Correction, Ended, Note, Report, Waiting};
 pub use request::{Members, ReconcileRequest, RequestError};
 
-use crate::aws::{Aws, Timeouts};
+use crate::aws::{Aws, Secret, SecretError, Timeouts};
 use crate::chat::{ChatApi, ChatError, Class, SecretKey};
 use crate::config::{KeySource, ReconcileSettings};
-use crate::retry::{RetryError, retry_until};
-use crate::store::{Acquired, Lease, PassKind, Store, StoreError};
+use crate::log::error_chain;
+use crate::retry::RetryError;
+use crate::store::{Lease, PassKind, Store, StoreError};
 use checkpoint::Checkpoint;
-use pass::{Pass, State};
+use compare::Comparer;
+use pass::Pass;
 
 /// Nobody waits for an answer here.
-const TABLE_TIMEOUTS: Timeouts =
-    Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(10) };
+const AWS_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(10) };
 
 /// Chat may be on the other side of the world.
 const CHAT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long reading the secret key may take, repeated attempts included.
-const SECRET_BUDGET: Duration = Duration::from_secs(8);
 
 /// How long before its time limit a call stops, to store how far it has come.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -57,8 +55,8 @@ pub struct Reconcile {
     pub every: Duration,
 }
 
-/// Receives the news of a pass.
-pub type Observer<'a> = &'a (dyn Fn(&Note<'_>) + Send + Sync);
+/// Receives the news of a call.
+pub type Observer<'a> = &'a dyn Fn(&Note<'_>);
 
 /// When a call with so much time left has to stop: a minute before; of a short time, half is left.
 pub fn end_within(time_left: Duration) -> Instant {
@@ -86,34 +84,46 @@ impl Reconcile {
         let (secret_key, secret) = match settings.secret_key {
             KeySource::Key(key) => (key, None),
             KeySource::Secret(id) => {
-                let secret = Secret { client: aws.secrets_manager(TABLE_TIMEOUTS), id };
-                (secret.read().await?, Some(secret))
+                let secret = aws.secret(id, AWS_TIMEOUTS);
+                (read_key(&secret).await?, Some(secret))
             }
         };
-        let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
+        let store = Store::new(aws.dynamodb(AWS_TIMEOUTS), settings.table_name);
         let sdk_app_id = settings.chat.sdk_app_id;
         let chat = ChatApi::new(settings.chat, secret_key, http);
         Ok(Self { secret, every: settings.every, ..Self::new(sdk_app_id, store, chat) })
     }
 
     /// Does as much as it can until `end`.
-    pub async fn run(&self, request: &ReconcileRequest, end: Instant, observer: Observer<'_>) -> Run {
+    pub async fn run(
+        &self,
+        request: &ReconcileRequest,
+        end: Instant,
+        observer: Observer<'_>,
+    ) -> Result<Report, ReconcileError> {
         let start = Instant::now();
-        let pass = Pass::new(self, request, end, observer);
-        let mut state = State::default();
-        let mut result = self.run_pass(&pass, &mut state).await;
-        if result.as_ref().is_err_and(ReconcileError::is_unauthorized) && self.renew_secret_key().await {
-            result = self.run_pass(&pass, &mut state).await;
+        let comparer = &Comparer::new(self, request, end);
+        let (lease, checkpoint, report, custom_fields) = Default::default();
+        let mut pass = Pass { comparer, observer, lease, checkpoint, report, custom_fields };
+        let mut result = self.run_pass(&mut pass).await;
+        let is_unauthorized = |error: &ReconcileError| error.class() == Some(Class::Unauthorized);
+        if result.as_ref().is_err_and(is_unauthorized) && self.renew_secret_key().await {
+            result = self.run_pass(&mut pass).await;
         }
+        let finished = matches!(result, Ok(None | Some(Waiting::NotDue)));
+        let report = Report { dry_run: request.dry_run, finished, ..pass.report };
         let waiting = result.as_ref().ok().copied().flatten();
-        let report = Report {
-            dry_run: request.dry_run,
-            finished: result.is_ok() && waiting != Some(Waiting::Busy),
-            ..state.report
-        };
         let error = result.err().filter(|error| !error.is_out_of_time(end));
-        let named = request.group_ids.is_some();
-        Run { report, named, first_pass: state.is_first_pass, waiting, error, duration: start.elapsed() }
+        let ended = Ended {
+            report: report.clone(),
+            named: request.group_ids.is_some(),
+            first_pass: pass.lease.is_some() && pass.checkpoint.last_begun_at.is_none(),
+            duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waiting,
+            error: error.as_ref().map(|error| error_chain(error)),
+        };
+        observer(&ended.into());
+        error.map_or(Ok(report), Err)
     }
 
     /// Gives the lease back that a call of this process holds, if it was broken off: the next call need not wait for its
@@ -122,27 +132,22 @@ impl Reconcile {
         Ok(self.store.release(self.lease(request)).await?)
     }
 
-    async fn run_pass(&self, pass: &Pass<'_>, state: &mut State) -> Result<Option<Waiting>, ReconcileError> {
-        let request = pass.request;
+    async fn run_pass<'a>(&'a self, pass: &mut Pass<'a>) -> Result<Option<Waiting>, ReconcileError> {
+        let request = pass.comparer.request;
         if let Some(group_ids) = &request.group_ids {
-            return pass.run_named(state, group_ids).await.map(|()| None);
+            return pass.run_named(group_ids).await.map(|()| None);
         }
         let lease = self.lease(request);
-        let stored = match self.store.acquire(lease).await? {
-            Acquired::Free(stored) => stored,
-            Acquired::Busy if request.now => return Err(ReconcileError::Busy),
-            Acquired::Busy => return Ok(Some(Waiting::Busy)),
+        let Some(stored) = self.store.acquire::<Checkpoint>(lease).await? else {
+            return if request.now { Err(ReconcileError::Busy) } else { Ok(Some(Waiting::Busy)) };
         };
-        let checkpoint = Checkpoint::resume(stored.as_deref(), request, self.every, SystemTime::now().into());
-        let Some(checkpoint) = checkpoint else {
+        let Some(checkpoint) = stored.resume(request, self.every, SystemTime::now().into()) else {
             self.store.release(lease).await?;
             return Ok(Some(Waiting::NotDue));
         };
-        state.is_first_pass = checkpoint.last_begun_at.is_none();
-        state.checkpoint = checkpoint;
-        let result = pass.run(state, lease).await;
-        state.checkpoint = std::mem::take(&mut state.checkpoint).after(&result);
-        let saved = self.store.save(lease, &state.checkpoint.to_text()).await;
+        (pass.lease, pass.checkpoint) = (Some(lease), checkpoint);
+        let result = pass.run().await;
+        let saved = self.store.save(lease, &pass.checkpoint.clone().after(&result)).await;
         self.store.release(lease).await?;
         result?;
         saved?;
@@ -157,123 +162,64 @@ impl Reconcile {
     /// Reads the secret key again, in case it was changed since the start.
     async fn renew_secret_key(&self) -> bool {
         let Some(secret) = &self.secret else { return false };
-        match secret.read().await {
-            Ok(secret_key) => {
-                self.chat.set_secret_key(secret_key);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(error = crate::log::error_chain(&error), "the secret key was not read again");
-                false
-            }
-        }
+        let secret_key = read_key(secret).await.inspect_err(|error| {
+            tracing::warn!(error = error_chain(error), "the secret key was not read again");
+        });
+        secret_key.map(|secret_key| self.chat.set_secret_key(secret_key)).is_ok()
     }
 }
 
-/// A secret of Secrets Manager.
-#[derive(Debug)]
-struct Secret {
-    client: aws_sdk_secretsmanager::Client,
-    /// Its name or ARN.
-    id: String,
-}
-
-impl Secret {
-    async fn read(&self) -> Result<SecretKey, SecretError> {
-        let request = self.client.get_secret_value().secret_id(&self.id);
-        let answer = retry_until(Instant::now() + SECRET_BUDGET, || request.clone().send()).await?;
-        answer.secret_string.and_then(|text| SecretKey::new(text.trim())).ok_or(SecretError::NoText)
-    }
-}
-
-/// Why a secret could not be read. No text of it holds the secret.
-#[derive(Debug, Error)]
-pub enum SecretError {
-    /// Secrets Manager, or the way to it, failed.
-    #[error("the secret that CHAT_SECRET_KEY_ID names could not be read")]
-    Failed(#[from] RetryError),
-    /// The secret is binary, or empty.
-    #[error("the secret that CHAT_SECRET_KEY_ID names: expected the application's secret key as text")]
-    NoText,
+async fn read_key(secret: &Secret) -> Result<SecretKey, SecretError> {
+    SecretKey::new(&secret.read().await?).ok_or(SecretError::NoText)
 }
 
 /// Why a call failed. Its corrections stay, and the next call goes on.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ReconcileError {
-    /// The event can't be read.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// Chat gave no answer.
     #[error(transparent)]
     Chat(#[from] ChatError),
-    /// Chat's answer about a group can't be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The call's time is over before something could begin.
+    /// It was over before something could begin.
     #[error("the call's time is over")]
     OutOfTime,
-    /// Another pass holds the lease.
+    #[error("two calls were killed while they compared it")]
+    Killed,
     #[error("another pass is under way, or was killed within the last 15 minutes")]
     Busy,
-    /// Chat's list names too few groups, twice.
+    /// Twice.
     #[error("Chat lists {listed} groups and counts {total}")]
-    ShortList {
-        /// The groups in the list.
-        listed: u64,
-        /// TotalCount.
-        total: u64,
-    },
-    /// So many destructions are not plausible.
+    ShortList { listed: u64, total: u64 },
     #[error(
         "{gone} of {groups} groups are gone: none is destroyed; if that is right, call with {{\"allow_destroy\": true}}"
     )]
-    TooManyGone {
-        /// The groups that Chat calls gone.
-        gone: u64,
-        /// The groups that the table shows.
-        groups: u64,
-    },
-    /// So many groups could not be compared that the pass is worth little.
+    TooManyGone { gone: u64, groups: u64 },
     #[error("{skipped} of {groups} groups could not be compared; a line of outcome skipped names each")]
-    TooManySkipped {
-        /// The groups that were skipped.
-        skipped: u64,
-        /// The groups that were to be compared.
-        groups: u64,
-    },
+    TooManySkipped { skipped: u64, groups: u64 },
 }
 
 impl ReconcileError {
-    /// Whether it concerns one group alone, if it came up with one.
-    fn is_of_one_group(&self) -> bool {
+    /// The next step; none if the call fails.
+    fn class(&self) -> Option<Class> {
         match self {
-            Self::Chat(error) => {
-                matches!(
-                    error.class(),
-                    Class::Transient | Class::NotFound | Class::TooLarge | Class::Permanent
-                )
+            Self::Chat(error) => Some(error.class()),
+            Self::Unusable(_) => Some(Class::Permanent),
+            Self::Store(StoreError::Failed(RetryError::TimedOut | RetryError::Transient(_))) => {
+                Some(Class::Transient)
             }
-            Self::Unusable(_) => true,
-            _ => false,
+            Self::OutOfTime => Some(Class::OutOfTime),
+            _ => None,
         }
     }
 
     /// Whether it only tells that the call's time is over.
     fn is_out_of_time(&self, end: Instant) -> bool {
-        match self {
-            Self::OutOfTime => true,
-            Self::Chat(error) => error.class() == Class::OutOfTime,
-            Self::Store(StoreError::Failed(RetryError::TimedOut | RetryError::Transient(_))) => {
-                Instant::now() >= end
-            }
-            _ => false,
-        }
-    }
-
-    fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Chat(error) if error.class() == Class::Unauthorized)
+        let class = self.class();
+        class == Some(Class::OutOfTime) || (class == Some(Class::Transient) && Instant::now() >= end)
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Store, StoreError, item, text_of};
@@ -38,15 +40,6 @@ pub(crate) struct Lease {
     holder: String,
 }
 
-/// Whether a lease was free.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Acquired {
-    /// Another pass holds it.
-    Busy,
-    /// It is ours, with the text of the last checkpoint, if there is one.
-    Free(Option<String>),
-}
-
 impl Lease {
     /// A lease that is not acquired yet.
     pub(crate) fn new(sdk_app_id: u64, kind: PassKind) -> Self {
@@ -55,8 +48,12 @@ impl Lease {
 }
 
 impl Store {
-    /// Acquires a lease that is free, expired, or ours already.
-    pub(crate) async fn acquire(&self, lease: &Lease) -> Result<Acquired, StoreError> {
+    /// Acquires a lease that is free, expired, or ours already, and reads the last checkpoint: the default one if there is
+    /// none, or none that can be read. `None` while another pass holds the lease.
+    pub(crate) async fn acquire<T: DeserializeOwned + Default>(
+        &self,
+        lease: &Lease,
+    ) -> Result<Option<T>, StoreError> {
         let request = self
             .update_lease(lease)
             .update_expression("SET lease_holder = :holder, lease_until = :until")
@@ -65,14 +62,14 @@ impl Store {
             )
             .expression_attribute_values(":until", number(to_millis(SystemTime::now() + LEASE)))
             .expression_attribute_values(":now", number(to_millis(SystemTime::now())));
-        Ok(match update(&request).await? {
-            Some(item) => Acquired::Free(text_of(&item, "place").map(str::to_owned)),
-            None => Acquired::Busy,
-        })
+        let checkpoint = |item| text_of(&item, "place").and_then(|text| serde_json::from_str(text).ok());
+        Ok(update(&request).await?.map(|item| checkpoint(item).unwrap_or_default()))
     }
 
     /// Writes a checkpoint and renews the lease; `false` if another pass has acquired it.
-    pub(crate) async fn save(&self, lease: &Lease, checkpoint: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn save(&self, lease: &Lease, checkpoint: &impl Serialize) -> Result<bool, StoreError> {
+        // Strings and numbers always serialize.
+        let checkpoint = serde_json::to_string(checkpoint).unwrap_or_default();
         let request = self
             .update_lease(lease)
             .update_expression("SET place = :place, lease_until = :until")

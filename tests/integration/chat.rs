@@ -146,30 +146,9 @@ async fn each_group_has_its_info_or_its_own_error() {
     assert_eq!((empty.values["name"].as_str(), empty.values["owner_account"].as_str()), ("", ""));
     let classes: Vec<_> = ids.map(|id| infos[id].as_ref().err().map(ChatError::class)).into();
     assert_eq!(classes, [None, None, Some(Class::Permanent), Some(Class::Transient), Some(Class::NotFound)]);
-    assert_eq!(api.calls(Command::GroupInfo), 4, "the one that is busy is asked about three times more");
+    assert_eq!(api.calls(Command::GroupInfo), 1);
     let all = api.until(soon()).group_infos(&["full"], None).await.unwrap().value;
     assert_eq!(all["full"].as_ref().unwrap().values["user_defined.other"], "x");
-}
-
-#[tokio::test]
-async fn a_group_that_was_busy_is_asked_about_once_more() {
-    let chat = server().await;
-    add(&chat, "busy", Group::public("busy", CREATE_TIME, &[]));
-    add(&chat, "idle", Group::public("idle", CREATE_TIME, &[]));
-    for code in [10002, 60008, 60007, 60011] {
-        chat.groups(|model| model.errors.insert("busy".to_owned(), code));
-        let mut calls = 0;
-        chat.before_each(move |_, model| {
-            calls += 1;
-            if calls == 2 {
-                model.errors.clear();
-            }
-        });
-        let before = chat.calls("get_group_info");
-        let infos = api(&chat).until(soon()).group_infos(&["busy", "idle"], None).await.unwrap().value;
-        assert!(infos["busy"].is_ok() && infos["idle"].is_ok(), "{code}");
-        assert_eq!(chat.calls("get_group_info") - before, 2);
-    }
 }
 
 #[tokio::test]

@@ -46,11 +46,7 @@ pub async fn play(env: Environment<'_>, reader: &Reader) -> Result<(), Box<dyn E
     let request = ReconcileRequest { group_ids: Some(vec![GROUP.to_owned()]), ..ReconcileRequest::default() };
     let print =
         |note: &Note<'_>| note.to_line(SystemTime::now()).into_iter().for_each(|line| println!("{line}"));
-    let run = reconcile.run(&request, end_within(Duration::from_secs(60)), &print).await;
-    println!("{}", run.to_line(SystemTime::now()));
-    if let Some(error) = run.error {
-        return Err(error.into());
-    }
+    reconcile.run(&request, end_within(Duration::from_secs(60)), &print).await?;
     let key = GroupKey { sdk_app_id, group_id: GROUP.to_owned() };
     let roster = seen(reader.group(&key).await?.as_ref());
     println!();

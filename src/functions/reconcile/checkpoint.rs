@@ -1,12 +1,12 @@
 //! How far a pass has come: the state in the table from which another call goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ReconcileError, ReconcileRequest};
+use super::{Members, ReconcileError, ReconcileRequest};
 use crate::store::ScanKey;
 use crate::time::EventTime;
 
@@ -28,10 +28,11 @@ pub(super) struct Checkpoint {
     pub pass: u64,
     /// When this pass began.
     pub begun_at: Option<EventTime>,
-    /// When the last finished pass began.
+    /// When the pass began that the next one waits for.
     pub last_begun_at: Option<EventTime>,
-    /// Whether this pass lists the members of every group.
-    pub all_members: bool,
+    /// Whether the last pass failed at its end.
+    pub has_failed: bool,
+    pub members: Members,
     pub phase: Phase,
     /// The number of groups that the table has shown so far.
     pub groups: u64,
@@ -48,8 +49,11 @@ pub(super) struct Checkpoint {
     pub more_gone: u64,
     /// Whether they were too many. A call that allows them only has to confirm them; another begins the next pass.
     pub is_refused: bool,
-    /// The groups at which the last call ran out of time.
-    pub cut_off: BTreeMap<String, CutOff>,
+    /// The hashes of those groups of the piece under way that have a result: no call begins a piece from its beginning
+    /// again.
+    pub done: BTreeSet<u64>,
+    /// The hashes of those at which calls ran out of time, or were killed.
+    pub cut_off: BTreeMap<u64, CutOff>,
 }
 
 /// The parts of a pass.
@@ -77,13 +81,13 @@ pub(super) struct ListCursor {
     pub is_again: bool,
 }
 
-/// The state of a group at which a call ran out of time.
+/// The calls that did not get beyond a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CutOff {
-    /// Once: the next call tries it again.
+    /// One: the next call tries the group again.
     Once,
-    /// Twice: this pass leaves it out.
-    Skipped,
+    /// Two, of which the second one was killed: the next call skips the group.
+    Twice,
 }
 
 impl Default for Phase {
@@ -96,57 +100,46 @@ impl Checkpoint {
     /// Goes on from the stored state, unless this call asks for more than the pass that was broken off. `None` if the next
     /// pass is not due.
     pub(super) fn resume(
-        text: Option<&str>,
+        mut self,
         request: &ReconcileRequest,
         every: Duration,
         now: EventTime,
     ) -> Option<Self> {
-        // A pass begins anew from a state that can't be read.
-        let mut stored: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        if stored.is_refused && !request.allow_destroy {
-            stored = stored.next();
+        if self.is_refused && !request.allow_destroy {
+            self = self.end(false);
         }
-        let asks_for_more = request.members.is_some() && !stored.all_members;
-        if stored.begun_at.is_some() && !asks_for_more {
-            return Some(Self { is_refused: false, ..stored });
+        if self.begun_at.is_some() && request.members <= self.members {
+            return Some(Self { is_refused: false, ..self });
         }
         // A clock that was set back must not hold up the next pass.
-        let is_due = stored.last_begun_at.is_none_or(|last| last + every <= now || last > now);
-        (is_due || request.now).then(|| Self {
-            pass: stored.pass,
-            last_begun_at: stored.last_begun_at,
-            begun_at: Some(now),
-            all_members: request.members.is_some(),
-            ..Self::default()
-        })
+        let is_due = self.last_begun_at.is_none_or(|last| last + every <= now || last > now);
+        let Self { pass, last_begun_at, has_failed, .. } = self;
+        let (begun_at, members) = (Some(now), request.members);
+        let begun = Self { pass, last_begun_at, has_failed, begun_at, members, ..Self::default() };
+        (is_due || request.now).then_some(begun)
     }
 
     /// The state after a call with this result.
     pub(super) fn after(self, result: &Result<(), ReconcileError>) -> Self {
         match result {
-            Ok(()) => Self { last_begun_at: self.begun_at, ..self.next() },
-            Err(ReconcileError::TooManySkipped { .. }) => self.next(),
+            Ok(()) => self.end(true),
+            Err(ReconcileError::TooManySkipped { .. } | ReconcileError::ShortList { .. }) => self.end(false),
             Err(ReconcileError::TooManyGone { .. }) => Self { is_refused: true, ..self },
             Err(_) => self,
         }
     }
 
-    /// The state before the next pass.
-    fn next(self) -> Self {
-        Self { pass: self.pass + 1, last_begun_at: self.last_begun_at, ..Self::default() }
-    }
-
-    /// As it is stored.
-    pub(super) fn to_text(&self) -> String {
-        // Strings and numbers always serialize.
-        serde_json::to_string(self).unwrap_or_default()
+    /// The state after a pass. The next one waits until it is due; but after a failed one the pass is repeated at once, if
+    /// the one before had not failed too.
+    fn end(self, is_success: bool) -> Self {
+        let is_repeated = !is_success && !self.has_failed;
+        let last_begun_at = if is_repeated { self.last_begun_at } else { self.begun_at };
+        Self { pass: self.pass + 1, last_begun_at, has_failed: !is_success, ..Self::default() }
     }
 
     /// Whether the members of a group are listed in this pass, though nothing else about it differs.
     pub(super) fn is_due(&self, group_id: &str) -> bool {
-        // The same in every build, unlike the hashes of the standard library.
-        let hash = Sha256::digest(group_id).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
-        self.all_members || hash % MEMBER_PASSES == self.pass % MEMBER_PASSES
+        self.members == Members::All || hash(group_id) % MEMBER_PASSES == self.pass % MEMBER_PASSES
     }
 
     /// Remembers that Chat called a group gone; counts it if there is no room left.
@@ -173,6 +166,11 @@ impl Checkpoint {
     }
 }
 
+/// A number that is the same in every build, unlike the hashes of the standard library.
+pub(super) fn hash(group_id: &str) -> u64 {
+    Sha256::digest(group_id).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
 /// Whether so many of all groups may have vanished, or failed.
 pub(super) fn is_plausible(part: u64, groups: u64) -> bool {
     part <= PLAUSIBLE_MAX || part * PLAUSIBLE_SHARE <= groups
@@ -194,8 +192,8 @@ mod tests {
         EventTime::default() + (DAY * 2 - duration)
     }
 
-    fn resume(text: &str, request: &ReconcileRequest) -> Option<Checkpoint> {
-        Checkpoint::resume(Some(text), request, DAY, now())
+    fn resume(stored: &Checkpoint, request: &ReconcileRequest) -> Option<Checkpoint> {
+        stored.clone().resume(request, DAY, now())
     }
 
     #[test]
@@ -224,23 +222,22 @@ mod tests {
             ..Checkpoint::default()
         };
         let plain = ReconcileRequest::default();
-        let all = ReconcileRequest { members: Some(Members::All), now: true, ..plain.clone() };
-        assert_eq!(resume(&stored.to_text(), &plain), Some(stored.clone()));
-        let begun = Checkpoint { pass: 7, begun_at: Some(now()), all_members: true, ..Checkpoint::default() };
-        assert_eq!(resume(&stored.to_text(), &all), Some(begun));
-        let going = Checkpoint { all_members: true, ..stored };
-        assert_eq!(resume(&going.to_text(), &all), Some(going.clone()));
-        assert_eq!(resume(&going.to_text(), &plain), Some(going.clone()));
+        let all = ReconcileRequest { members: Members::All, now: true, ..plain.clone() };
+        assert_eq!(resume(&stored, &plain), Some(stored.clone()));
+        let begun =
+            Checkpoint { pass: 7, begun_at: Some(now()), members: Members::All, ..Checkpoint::default() };
+        assert_eq!(resume(&stored, &all), Some(begun));
+        let going = Checkpoint { members: Members::All, ..stored };
+        assert_eq!(resume(&going, &all), Some(going.clone()));
+        assert_eq!(resume(&going, &plain), Some(going.clone()));
         let refused = Checkpoint { is_refused: true, phase: Phase::Gone, ..going.clone() };
         let allowed = ReconcileRequest { allow_destroy: true, now: true, ..plain.clone() };
         let confirming = Checkpoint { phase: Phase::Gone, ..going };
-        assert_eq!(resume(&refused.to_text(), &allowed), Some(confirming));
-        let next = Checkpoint { pass: 8, begun_at: Some(now()), ..Checkpoint::default() };
-        assert_eq!(resume(&refused.to_text(), &plain), Some(next));
-        for text in ["", "{}", "{"] {
-            let first = Checkpoint { begun_at: Some(now()), ..Checkpoint::default() };
-            assert_eq!(resume(text, &plain), Some(first));
-        }
+        assert_eq!(resume(&refused, &allowed), Some(confirming));
+        let next = Checkpoint { pass: 8, begun_at: Some(now()), has_failed: true, ..Checkpoint::default() };
+        assert_eq!(resume(&refused, &plain), Some(next));
+        let first = Checkpoint { begun_at: Some(now()), ..Checkpoint::default() };
+        assert_eq!(resume(&Checkpoint::default(), &plain), Some(first));
     }
 
     #[test]
@@ -249,7 +246,7 @@ mod tests {
         let by_hand = ReconcileRequest { now: true, ..plain.clone() };
         let last = |begun_at| {
             let begun = Checkpoint { pass: 3, begun_at: Some(begun_at), ..Checkpoint::default() };
-            begun.after(&Ok(())).to_text()
+            begun.after(&Ok(()))
         };
         let begun =
             |begun_at, request| resume(&last(begun_at), request).map(|begun| (begun.pass, begun.begun_at));
@@ -258,10 +255,25 @@ mod tests {
         assert_eq!(begun(ago(DAY - second), &by_hand), Some((4, Some(now()))));
         assert_eq!(begun(ago(DAY), &plain), Some((4, Some(now()))));
         assert_eq!(begun(now() + DAY, &plain), Some((4, Some(now()))), "the clock was set back");
-        // A pass that failed is not finished.
-        let failed = Checkpoint { pass: 3, begun_at: Some(ago(second)), ..Checkpoint::default() };
-        let failed = failed.after(&Err(ReconcileError::TooManySkipped { skipped: 21, groups: 21 }));
-        assert_eq!(resume(&failed.to_text(), &plain).map(|begun| begun.pass), Some(4));
+    }
+
+    #[test]
+    fn a_pass_that_failed_at_its_end_is_repeated_at_once_but_only_once() {
+        let plain = ReconcileRequest::default();
+        let failed = |stored: Checkpoint| {
+            stored.after(&Err(ReconcileError::TooManySkipped { skipped: 21, groups: 21 }))
+        };
+        let first = Checkpoint { pass: 3, begun_at: Some(ago(DAY / 2)), ..Checkpoint::default() };
+        let second = resume(&failed(first), &plain).unwrap_or_default();
+        assert_eq!((second.pass, second.begun_at), (4, Some(now())));
+        let second = Checkpoint { begun_at: Some(ago(DAY / 4)), ..second };
+        assert_eq!(resume(&failed(second.clone()), &plain), None);
+        let refused = second.clone().after(&Err(ReconcileError::TooManyGone { gone: 21, groups: 21 }));
+        assert_eq!(resume(&refused, &plain), None);
+        // A day later it is due again, and after a success all is as before.
+        let third = resume(&failed(Checkpoint { begun_at: Some(ago(DAY)), ..second }), &plain);
+        let third = third.unwrap_or_default();
+        assert!(third.has_failed && !third.after(&Ok(())).has_failed);
     }
 
     #[test]

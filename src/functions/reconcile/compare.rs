@@ -1,107 +1,132 @@
 //! One group: compared with Chat's answers, and corrected.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::diff::{Doubt, Life, MemberComparison, MemberDiff, Unusable, as_of, diff_group};
-use super::pass::Pass;
-use super::{Correction, ReconcileError};
-use crate::chat::{Answer, ChatError, Class, GroupInfo, NOT_MEMBER, Paging, Roster};
-use crate::event::{Event, Facts, GroupKey, is_av_chat_room};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::diff::{Life, MemberDiff, Unusable, diff_group};
+use super::{Correction, Reconcile, ReconcileError, ReconcileRequest};
+use crate::chat::{Answer, BoundedChat, ChatError, GroupInfo, NOT_MEMBER, Paging, Roster};
+use crate::event::{Event, Facts, GroupKey, Members, is_av_chat_room};
 use crate::store::{Effect, Listed, StoreError, is_change};
 use crate::time::EventTime;
 
 /// How often the members of a new group are listed at most.
 const LISTS_MAX: usize = 4;
 
-/// The result of comparing a group.
-#[derive(Debug)]
-pub(super) enum Compared {
-    /// Nothing differs.
-    Same,
-    /// Something differed.
-    Corrected(Correction),
-    /// Chat knows no such group, as of this time.
-    Gone(EventTime),
-    /// It could not be compared, or not as a whole.
-    Skipped(Option<Correction>, ReconcileError),
+/// How many members are in memory at once, save for a group that has more.
+pub(super) const MEMBERS_MAX: u32 = 20_000;
+
+/// How long the table may take for one request, or for an event, and how much longer for each of its members: a partition
+/// takes a thousand writes a second at best.
+const TABLE_BUDGET: Duration = Duration::from_secs(40);
+const MEMBER_BUDGET: Duration = Duration::from_millis(10);
+
+/// How long a write may go on at least, though the call's time is over, so that it is told of.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
+
+/// The fixed part of one call: compares groups, several at once, until its time is over.
+pub(super) struct Comparer<'a> {
+    pub reconcile: &'a Reconcile,
+    pub request: &'a ReconcileRequest,
+    pub chat: BoundedChat<'a>,
+    /// When the call's time is over: whatever is under way then is cut off.
+    pub end: Instant,
+    members: Semaphore,
 }
 
-impl Pass<'_> {
-    /// Compares a group, and corrects it. An error concerns the whole pass.
-    pub(super) async fn compare(
-        &self,
-        group: Listed,
-        info: Result<GroupInfo, ChatError>,
-        as_of: EventTime,
-        is_due: bool,
-    ) -> Result<Compared, ReconcileError> {
-        let compared = match info {
-            Ok(info) => self.compare_info(group, &info, as_of, is_due).await,
-            Err(error) if error.class() == Class::NotFound => return Ok(Compared::Gone(as_of)),
-            Err(error) => return Ok(Compared::Skipped(None, error.into())),
-        };
-        compared.or_else(|error| match error.is_of_one_group() {
-            true => Ok(Compared::Skipped(None, error)),
-            false => Err(error),
-        })
+/// The result of comparing a group. One with an error may have been corrected in part.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub correction: Option<Correction>,
+    pub error: Option<ReconcileError>,
+}
+
+impl<'a> Comparer<'a> {
+    pub(super) fn new(reconcile: &'a Reconcile, request: &'a ReconcileRequest, end: Instant) -> Self {
+        let members = Semaphore::new(MEMBERS_MAX as usize);
+        Self { reconcile, request, chat: reconcile.chat.until(end), end, members }
     }
 
-    /// Looks closer at a group that is new, differs or is due.
-    async fn compare_info(
+    /// When one request to the table must have been answered.
+    pub(super) fn deadline(&self) -> Instant {
+        (Instant::now() + TABLE_BUDGET).min(self.end)
+    }
+
+    /// Fails once the call's time is over: nothing is begun after that.
+    pub(super) fn check_time(&self) -> Result<(), ReconcileError> {
+        if Instant::now() >= self.end { Err(ReconcileError::OutOfTime) } else { Ok(()) }
+    }
+
+    /// Compares a group, and corrects it.
+    pub(super) async fn compare(
         &self,
-        Listed { key, facts, .. }: Listed,
+        group: &Listed,
+        info: &GroupInfo,
+        as_of: EventTime,
+        is_due: bool,
+    ) -> Compared {
+        let compared = self.look_closer(group, info, as_of, is_due).await;
+        compared.unwrap_or_else(|error| Compared { error: Some(error), ..Compared::default() })
+    }
+
+    /// Lists the members of a group that is new, differs or is due, and corrects it.
+    async fn look_closer(
+        &self,
+        Listed { key, facts, .. }: &Listed,
         info: &GroupInfo,
         as_of: EventTime,
         is_due: bool,
     ) -> Result<Compared, ReconcileError> {
-        let life = Life::compare(info, as_of, &facts)?;
+        let life = Life::compare(info, as_of, facts)?;
         let has_members = !is_av_chat_room(info.group_type());
-        let is_same = diff_group(info, as_of, life, &facts).is_empty();
+        let is_same = diff_group(info, as_of, life, facts).is_empty();
         if life == Life::Over || (is_same && !(has_members && is_due)) {
-            return Ok(Compared::Same);
+            return Ok(Compared::default());
         }
-        let members = if has_members { info.member_num.unwrap_or_default() } else { 0 };
-        let _memory = self.reserve_members(members).await;
+        // Wait until there is memory for so many members more.
+        let members = u32::try_from(info.member_num.unwrap_or_default()).unwrap_or(u32::MAX);
+        let members = if has_members { members.clamp(1, MEMBERS_MAX) } else { 1 };
+        let _memory = self.members.acquire_many(members).await.ok();
         self.check_time()?;
-        let roster = match has_members {
-            true => Some(self.list_members(&key, info, life).await?),
-            false => None,
-        };
+        let roster = if has_members { Some(self.list_members(key, info, life).await?) } else { None };
         self.correct(key, info, as_of, roster).await
     }
 
     /// Compares the answers with the items as they are by now, and writes the differences.
     async fn correct(
         &self,
-        key: GroupKey,
+        key: &GroupKey,
         info: &GroupInfo,
         as_of: EventTime,
         roster: Option<Answer<Roster>>,
     ) -> Result<Compared, ReconcileError> {
-        let deadline = self.table_deadline(roster.as_ref().map_or(0, |roster| roster.value.members.len()));
-        let mut partition = self.store().read_partition(&key, deadline).await?;
+        let mut partition = self.reconcile.store.read_partition(key, self.deadline()).await?;
         let life = Life::compare(info, as_of, &partition.group)?;
-        if life == Life::Over {
-            return Ok(Compared::Same);
-        }
         let mut group = diff_group(info, as_of, life, &partition.group);
+        if life == Life::Over {
+            return Ok(Compared::default());
+        }
         if !is_change(&partition.group, &group, &Facts::default()) {
             group = Facts::default();
         }
         let after = partition.group_after(&group);
-        let mut comparison = MemberComparison::new(&after, life, roster)?;
-        while let Some(members) = partition.next_members(deadline).await? {
-            comparison.diff_members(members);
+        let mut diff = MemberDiff::new(&after, life, roster)?;
+        while let Some(members) = partition.next_members(self.deadline()).await? {
+            diff.compare(members);
         }
-        let MemberDiff { incoming: members, doubts, leftovers } = comparison.finish();
-        let mut event = Event { key, group, members };
-        let error = self.resolve(&mut event, doubts).await.map(ReconcileError::from);
+        diff.compare_rest();
+        let MemberDiff { incoming: mut members, doubtful, leftovers, .. } = diff;
+        let error = self.confirm(key, doubtful, &mut members).await.err().map(ReconcileError::from);
         match error {
             // A new group is created with all of its members or not at all.
-            Some(error) if matches!(life, Life::New(_)) || !error.is_of_one_group() => Err(error),
-            Some(error) => Ok(Compared::Skipped(self.write(event, leftovers).await?, error)),
-            None => Ok(self.write(event, leftovers).await?.map_or(Compared::Same, Compared::Corrected)),
+            Some(error) if matches!(life, Life::New(_)) => Err(error),
+            error => {
+                let event = Event { key: key.clone(), group, members };
+                Ok(Compared { correction: self.write(event, leftovers).await?, error })
+            }
         }
     }
 
@@ -160,59 +185,54 @@ impl Pass<'_> {
         Ok(disputed.len() as u64)
     }
 
-    /// Adds to an event the doubtful differences that Chat confirms. An account without an answer is left as it is; the
-    /// last error of those is returned.
-    async fn resolve(&self, event: &mut Event, mut doubts: BTreeMap<String, Doubt>) -> Option<ChatError> {
-        if doubts.is_empty() {
-            return None;
+    /// Adds the doubtful differences that Chat confirms. An account without an answer is left as it is; the last error of
+    /// those is returned.
+    async fn confirm(
+        &self,
+        key: &GroupKey,
+        mut doubtful: Members,
+        confirmed: &mut Members,
+    ) -> Result<(), ChatError> {
+        if doubtful.is_empty() {
+            return Ok(());
         }
-        let accounts: Vec<&str> = doubts.keys().map(String::as_str).collect();
-        let Answer { asked_at, value: roles } = match self.chat.roles(&event.key.group_id, &accounts).await {
-            Ok(roles) => roles,
-            Err(error) => return Some(error),
-        };
-        let departed = Arc::new(Facts::departed(as_of(asked_at), None));
-        let mut last_error = None;
+        let accounts: Vec<&str> = doubtful.keys().map(String::as_str).collect();
+        let roles = self.chat.roles(&key.group_id, &accounts).await?.value;
+        let mut result = Ok(());
         for (account, role) in roles {
-            let Some(doubt) = doubts.remove(&account) else { continue };
-            let is_member = match role {
-                Ok(role) => role != NOT_MEMBER,
-                Err(error) => {
-                    last_error = Some(error);
-                    continue;
+            match (role, doubtful.remove(&account)) {
+                (Ok(role), Some(facts)) if (role == NOT_MEMBER) == facts.ended.is_some() => {
+                    confirmed.insert(account, facts);
                 }
-            };
-            match doubt {
-                Doubt::Added(facts) if is_member => event.members.insert(account, facts),
-                Doubt::Absent(since) if !is_member && departed.ended_at() >= since => {
-                    event.members.insert(account, Arc::clone(&departed))
-                }
-                _ => None,
-            };
+                (Err(error), _) => result = Err(error),
+                (Ok(_), _) => {}
+            }
         }
-        last_error
+        result
     }
 
     /// Writes an event, and sweeps these leftovers and those of a life that has ended.
     pub(super) async fn write(
         &self,
         event: Event,
-        leftovers: BTreeMap<String, Arc<Facts>>,
+        leftovers: Members,
     ) -> Result<Option<Correction>, StoreError> {
-        let dry_run = self.request.dry_run;
-        let deadline = self.write_deadline(event.members.len() + leftovers.len());
+        let members = u32::try_from(event.members.len() + leftovers.len()).unwrap_or(u32::MAX);
+        let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
+        let now = Instant::now();
+        let deadline = (now + budget).min(self.end).max(self.end.min(now) + WRITE_GRACE);
+        let leftovers = Event { key: event.key.clone(), group: Facts::default(), members: leftovers };
         let mut is_changed = !event.is_empty();
-        if !dry_run && is_changed {
-            let applied = self.store().apply(&event, deadline).await?;
+        if !self.request.dry_run && is_changed {
+            let applied = self.reconcile.store.apply(&event, deadline).await?;
             is_changed = matches!(applied.effect, Effect::Stored | Effect::Replaced);
             if applied.has_leftovers {
-                self.store().sweep(&event, deadline).await?;
+                self.reconcile.store.sweep(&event, deadline).await?;
             }
         }
-        if !dry_run && !leftovers.is_empty() {
-            let swept = Event { key: event.key.clone(), group: Facts::default(), members: leftovers };
-            self.store().sweep(&swept, deadline).await?;
+        if !self.request.dry_run && !leftovers.members.is_empty() {
+            self.reconcile.store.sweep(&leftovers, deadline).await?;
         }
-        Ok(is_changed.then(|| Correction::new(event, dry_run)))
+        Ok(is_changed.then(|| Correction::new(event, self.request.dry_run)))
     }
 }

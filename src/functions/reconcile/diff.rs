@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::chat::{Answer, GroupInfo, Member, Roster};
-use crate::event::{ACCOUNT_MAX_BYTES, Facts, MAX_AHEAD, fact, normal_role};
+use crate::event::{ACCOUNT_MAX_BYTES, Facts, MAX_AHEAD, Members, fact, normal_role};
 use crate::store::{is_change, is_member, is_of_earlier_life};
 use crate::time::EventTime;
 
@@ -39,6 +39,7 @@ pub(super) enum Life {
 
 /// Why an answer can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
     /// Without it, a group that is not in the table can't be created.
     #[error("CreateTime: expected a time that is not ahead, in seconds since the Unix epoch")]
@@ -46,7 +47,6 @@ pub enum Unusable {
     /// A group is created with all of its members or not at all.
     #[error("MemberList: expected as many members as MemberNum says")]
     Incomplete,
-    /// An account has no room in the table's key.
     #[error("Member_Account: expected at most {ACCOUNT_MAX_BYTES} bytes")]
     Account,
 }
@@ -97,82 +97,70 @@ pub(super) fn diff_group(info: &GroupInfo, as_of: EventTime, life: Life, stored:
     incoming
 }
 
-/// A difference that one more question has to confirm.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Doubt {
-    /// Chat lists an account that has left only recently.
-    Added(Arc<Facts>),
-    /// Chat does not list a member, which has been one since this time. Pages that shift may miss somebody.
-    Absent(Option<EventTime>),
-}
-
-/// The members that differ from the stored ones.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct MemberDiff {
-    /// The facts to write.
-    pub incoming: BTreeMap<String, Arc<Facts>>,
-    /// The differences to confirm.
-    pub doubts: BTreeMap<String, Doubt>,
-    /// Members of an earlier life, with no facts.
-    pub leftovers: BTreeMap<String, Arc<Facts>>,
-}
-
-/// Compares a list of members with the stored ones, which come page by page.
+/// The members that differ from the stored ones, which come page by page.
 #[derive(Debug)]
-pub(super) struct MemberComparison<'a> {
+pub(super) struct MemberDiff<'a> {
+    /// The facts to write.
+    pub incoming: Members,
+    /// The facts to write once another question has confirmed them. Pages that shift may miss a member; and an account that
+    /// has left only recently may still be listed by a server that lags behind.
+    pub doubtful: Members,
+    /// Members of an earlier life, with no facts.
+    pub leftovers: Members,
     /// The group once its own facts are written.
     group: &'a Facts,
     time: EventTime,
-    /// The members that were not met in the table yet; none where they are not compared.
+    /// The listed members that were not met in the table yet; none where they are not compared.
     listed: Option<BTreeMap<String, Member>>,
-    diff: MemberDiff,
     /// The facts of the last member: most others have the same.
     last: Arc<Facts>,
+    departed: Arc<Facts>,
 }
 
-impl<'a> MemberComparison<'a> {
+impl<'a> MemberDiff<'a> {
     /// Begins a comparison.
     pub(super) fn new(
         group: &'a Facts,
         life: Life,
         roster: Option<Answer<Roster>>,
     ) -> Result<Self, Unusable> {
-        let time = roster.as_ref().map(|roster| life.since(as_of(roster.asked_at)));
+        let time = roster.as_ref().map_or(EventTime::default(), |roster| life.since(as_of(roster.asked_at)));
         let listed = roster.map(|roster| roster.value.members);
         if listed.iter().flat_map(BTreeMap::keys).any(|account| account.len() > ACCOUNT_MAX_BYTES) {
             return Err(Unusable::Account);
         }
-        let time = time.unwrap_or(EventTime::from_millis(0));
-        Ok(Self { group, time, listed, diff: MemberDiff::default(), last: Arc::default() })
+        let (incoming, doubtful, leftovers) = Default::default();
+        let (last, departed) = (Arc::default(), Facts::departed(time, None).into());
+        Ok(Self { incoming, doubtful, leftovers, group, time, listed, last, departed })
     }
 
     /// Compares some stored members.
-    pub(super) fn diff_members(&mut self, stored: impl IntoIterator<Item = (String, Facts)>) {
+    pub(super) fn compare(&mut self, stored: impl IntoIterator<Item = (String, Facts)>) {
         for (account, stored) in stored {
             let listed = self.listed.as_mut().map(|listed| listed.remove(&account));
             match listed {
-                Some(Some(member)) => self.diff_member(account, &stored, member),
-                Some(None) if is_member(&stored, self.group) => {
-                    self.diff.doubts.insert(account, Doubt::Absent(stored.event_time()));
-                }
+                Some(Some(member)) => self.compare_listed(account, &stored, member),
                 _ if is_of_earlier_life(&stored, self.group) => {
-                    self.diff.leftovers.insert(account, Arc::default());
+                    self.leftovers.insert(account, Arc::default());
+                }
+                Some(None)
+                    if is_member(&stored, self.group) && is_change(&stored, &self.departed, self.group) =>
+                {
+                    self.doubtful.insert(account, Arc::clone(&self.departed));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Compares the members that are not stored at all, and ends.
-    pub(super) fn finish(mut self) -> MemberDiff {
-        let none = Facts::default();
+    /// Compares the listed members that are not stored at all.
+    pub(super) fn compare_rest(&mut self) {
         for (account, member) in self.listed.take().unwrap_or_default() {
-            self.diff_member(account, &none, member);
+            self.compare_listed(account, &Facts::default(), member);
         }
-        self.diff
     }
 
-    fn diff_member(&mut self, account: String, stored: &Facts, listed: Member) {
+    fn compare_listed(&mut self, account: String, stored: &Facts, listed: Member) {
         let is_new = !is_member(stored, self.group);
         let mut incoming = if is_new { Facts::present(self.time) } else { Facts::default() };
         let role = listed.role.map(normal_role).filter(|role| !role.is_empty());
@@ -189,220 +177,10 @@ impl<'a> MemberComparison<'a> {
             self.last = Arc::new(incoming);
         }
         let has_left_recently = stored.ended_at().is_some_and(|left_at| left_at + RECENTLY >= self.time);
-        if is_new && has_left_recently {
-            self.diff.doubts.insert(account, Doubt::Added(Arc::clone(&self.last)));
-        } else {
-            self.diff.incoming.insert(account, Arc::clone(&self.last));
-        }
+        let members = if is_new && has_left_recently { &mut self.doubtful } else { &mut self.incoming };
+        members.insert(account, Arc::clone(&self.last));
     }
 }
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINUTE: u64 = 60_000;
-
-    fn at(millis: u64) -> EventTime {
-        EventTime::from_millis(millis)
-    }
-
-    fn created(seconds: u64) -> GroupInfo {
-        GroupInfo { create_time: Some(seconds), ..GroupInfo::default() }
-    }
-
-    fn there(event_time: u64) -> Facts {
-        Facts::present(at(event_time))
-    }
-
-    fn text(value: &str) -> Option<String> {
-        Some(value.to_owned())
-    }
-
-    #[test]
-    fn an_answer_is_dated_five_seconds_before_its_question() {
-        assert_eq!(as_of(crate::time::from_millis(12_345)), at(7_345));
-        assert_eq!(as_of(SystemTime::UNIX_EPOCH), at(0));
-    }
-
-    #[test]
-    fn a_creation_is_another_one_once_it_is_more_than_a_minute_later() {
-        let life =
-            |seconds, event_time| Life::compare(&created(seconds), at(10 * MINUTE), &there(event_time));
-        assert_eq!(life(60, 0), Ok(Life::Current));
-        assert_eq!(life(61, 0), Ok(Life::New(at(61_000))));
-        assert_eq!(life(1, 5 * MINUTE), Ok(Life::Current));
-        assert_eq!(Life::compare(&GroupInfo::default(), at(MINUTE), &there(5)), Ok(Life::Current));
-    }
-
-    #[test]
-    fn a_group_that_is_not_there_is_created_after_its_destruction() {
-        let gone = |gone_at| Facts { ended: Facts::destroyed(at(gone_at)).ended, ..there(1_000) };
-        let life = |seconds, gone_at| Life::compare(&created(seconds), at(10 * MINUTE), &gone(gone_at));
-        assert_eq!(life(2, 1_500), Ok(Life::New(at(2_000))));
-        assert_eq!(life(2, 2_500), Ok(Life::New(at(2_501))));
-        assert_eq!(life(2, 10 * MINUTE - 1), Ok(Life::New(at(10 * MINUTE))));
-        // A destruction that is newer than the answer wins.
-        assert_eq!(life(2, 10 * MINUTE), Ok(Life::Over));
-        assert_eq!(Life::compare(&created(7), at(MINUTE), &Facts::default()), Ok(Life::New(at(7_000))));
-    }
-
-    #[test]
-    fn without_a_usable_create_time_nothing_is_created() {
-        let life = |info| Life::compare(&info, at(MINUTE), &Facts::default());
-        assert_eq!(life(GroupInfo::default()), Err(Unusable::CreateTime));
-        assert_eq!(life(created(0)), Err(Unusable::CreateTime));
-        assert_eq!(life(created(60 + 305)), Ok(Life::New(at(365_000))));
-        assert_eq!(life(created(60 + 306)), Err(Unusable::CreateTime));
-        assert_eq!(life(created(u64::MAX)), Err(Unusable::CreateTime));
-    }
-
-    /// A group with these values.
-    fn info(values: &[(&'static str, &str)], create_time: Option<u64>) -> GroupInfo {
-        let values = values.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
-        GroupInfo { values, create_time, ..GroupInfo::default() }
-    }
-
-    #[test]
-    fn absent_equals_empty_and_the_type_is_not_compared() {
-        let mut stored = there(1);
-        stored.set(fact::NAME, text("a"), at(1));
-        stored.set(fact::OWNER_ACCOUNT, text("o"), at(1));
-        stored.set(fact::TYPE, text("Work"), at(1));
-        stored.set("user_defined.not named", text("stays"), at(1));
-        let same = [
-            (fact::NAME, "a"),
-            (fact::INTRODUCTION, ""),
-            (fact::OWNER_ACCOUNT, "o"),
-            (fact::TYPE, "Public"),
-            ("user_defined.k", ""),
-        ];
-        assert!(diff_group(&info(&same, None), at(9), Life::Current, &stored).is_empty());
-        let other = [
-            (fact::NAME, ""),
-            (fact::NOTIFICATION, "n"),
-            (fact::OWNER_ACCOUNT, ""),
-            (fact::TYPE, "Public"),
-            ("user_defined.k", "v"),
-        ];
-        let mut expected = Facts::default();
-        expected.set(fact::NAME, text(""), at(9));
-        expected.set(fact::NOTIFICATION, text("n"), at(9));
-        expected.set(fact::OWNER_ACCOUNT, None, at(9));
-        expected.set("user_defined.k", text("v"), at(9));
-        assert_eq!(diff_group(&info(&other, None), at(9), Life::Current, &stored), expected);
-    }
-
-    #[test]
-    fn a_new_life_has_all_values_and_takes_away_the_older_ones() {
-        let mut stored = Facts::default();
-        stored.set(fact::INTRODUCTION, text("later than the creation"), at(8));
-        let values =
-            [(fact::TYPE, "Work"), (fact::NAME, "a"), (fact::INTRODUCTION, ""), (fact::FACE_URL, "")];
-        let info = info(&values, Some(1));
-        let mut expected = Facts::present(at(5));
-        expected.set(fact::TYPE, text("Work"), at(9));
-        expected.set(fact::NAME, text("a"), at(9));
-        expected.set(fact::INTRODUCTION, text(""), at(9));
-        assert_eq!(diff_group(&info, at(9), Life::New(at(5)), &stored), expected);
-        // Nothing is incoming before the life began.
-        let incoming = diff_group(&info, at(3), Life::New(at(5)), &Facts::default());
-        assert_eq!(incoming.fact(fact::NAME).map(|fact| fact.time), Some(at(5)));
-    }
-
-    fn member(role: &str, name_card: &str) -> Member {
-        Member { role: text(role), name_card: name_card.to_owned() }
-    }
-
-    /// The differences between these members, as Chat lists them, and the stored ones.
-    fn diff(
-        listed: &[(&str, Member)],
-        group: &Facts,
-        stored: impl IntoIterator<Item = (&'static str, Facts)>,
-    ) -> Result<MemberDiff, Unusable> {
-        let members: BTreeMap<_, _> =
-            listed.iter().map(|(account, member)| ((*account).to_owned(), member.clone())).collect();
-        let value = Roster { member_num: Some(members.len() as u64), members, is_snapshot: true };
-        let roster = Answer { asked_at: crate::time::from_millis(TIME + 5_000), value };
-        let mut comparison = MemberComparison::new(group, Life::Current, Some(roster))?;
-        comparison.diff_members(stored.into_iter().map(|(account, facts)| (account.to_owned(), facts)));
-        Ok(comparison.finish())
-    }
-
-    /// The time of the facts of a list.
-    const TIME: u64 = 10 * MINUTE;
-
-    fn joined(time: u64, role: &str) -> Facts {
-        let mut facts = there(time);
-        facts.set(fact::ROLE, text(role), at(time));
-        facts
-    }
-
-    #[test]
-    fn members_are_compared_by_membership_role_and_name_card() {
-        let mut carded = joined(3, "Admin");
-        carded.set(fact::NAME_CARD, text("card"), at(3));
-        let stored = [
-            ("same", joined(3, "Member")),
-            ("bare", there(3)),
-            ("raised", joined(3, "Member")),
-            ("carded", carded),
-            ("left", Facts::departed(at(4), None)),
-            ("left just now", Facts::departed(at(TIME - 5 * MINUTE), None)),
-            ("left since", Facts::departed(at(TIME + 1), None)),
-            ("earlier", joined(1, "Admin")),
-            ("absent", joined(3, "Member")),
-            ("absent, of an earlier life", joined(1, "Member")),
-            ("absent, left in an earlier life", Facts::departed(at(1), None)),
-        ];
-        let listed = [
-            ("same", member("Owner", "")),
-            ("bare", Member::default()),
-            ("raised", member("Admin", "card")),
-            // No name card is an empty one; no role implies none.
-            ("carded", Member::default()),
-            ("left", member("Member", "")),
-            ("left just now", member("Member", "")),
-            ("left since", member("Member", "")),
-            ("earlier", Member::default()),
-            ("new", member("", "card")),
-        ];
-        let diff = diff(&listed, &there(2), stored).unwrap_or_default();
-        let mut raised = Facts::default();
-        raised.set(fact::ROLE, text("Admin"), at(TIME));
-        raised.set(fact::NAME_CARD, text("card"), at(TIME));
-        let mut new = there(TIME);
-        new.set(fact::NAME_CARD, text("card"), at(TIME));
-        let mut bare = Facts::default();
-        bare.set(fact::NAME_CARD, text(""), at(TIME));
-        let expected = [
-            ("raised", raised),
-            ("carded", bare),
-            ("left", joined(TIME, "Member")),
-            ("earlier", there(TIME)),
-            ("new", new),
-        ];
-        let expected = expected.map(|(account, facts)| (account.to_owned(), Arc::new(facts)));
-        assert_eq!(diff.incoming, expected.into());
-        let doubts = [
-            ("absent", Doubt::Absent(Some(at(3)))),
-            ("left just now", Doubt::Added(joined(TIME, "Member").into())),
-        ];
-        assert_eq!(diff.doubts, doubts.map(|(account, doubt)| (account.to_owned(), doubt)).into());
-        let leftovers = ["absent, left in an earlier life", "absent, of an earlier life"];
-        assert_eq!(diff.leftovers.into_keys().collect::<Vec<_>>(), leftovers);
-    }
-
-    #[test]
-    fn members_who_say_the_same_share_it() {
-        let listed = [("a", member("Member", "")), ("b", member("Member", ""))];
-        let diff = diff(&listed, &there(2), []).unwrap_or_default();
-        assert!(Arc::ptr_eq(&diff.incoming["a"], &diff.incoming["b"]));
-    }
-
-    #[test]
-    fn an_account_that_has_no_room_in_the_key_makes_the_list_unusable() {
-        let account = "a".repeat(ACCOUNT_MAX_BYTES + 1);
-        let error = diff(&[(&account, Member::default())], &there(2), []).err();
-        assert_eq!(error, Some(Unusable::Account));
-    }
-}
+mod tests;

@@ -1,137 +1,90 @@
 //! A pass over all groups, in three phases, as much of it as one call can do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::checkpoint::{Checkpoint, CutOff, ListCursor, Phase, is_plausible};
-use super::compare::Compared;
-use super::diff::as_of;
-use super::{Correction, Note, Observer, Reconcile, ReconcileError, ReconcileRequest, Report};
-use crate::chat::{BoundedChat, Class, GROUPS_MAX};
-use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey, fact};
-use crate::log::error_chain;
-use crate::store::{Lease, Listed, ScanKey, Store, StoreError, chunks, scan_key};
+use super::checkpoint::{Checkpoint, ListCursor, Phase, is_plausible};
+use super::compare::Comparer;
+use super::piece::PARALLEL_GROUPS;
+use super::{Members, Observer, ReconcileError, Report};
+use crate::chat::{Class, GROUPS_MAX};
+use crate::event::{Event, Facts, GROUP_ID_MAX_BYTES, GroupKey};
+use crate::store::{Lease, Listed, ScanKey, StoreError, chunks, scan_key};
+use crate::time::from_millis;
 
-/// How many groups are compared between two checkpoints: six questions to Chat.
-pub(super) const PIECE: usize = 300;
-
-/// How many groups of a piece are compared at once.
-pub(super) const PARALLEL_GROUPS: usize = 16;
-
-/// How many members are in memory at once, save for a group that has more.
-const MEMBERS_MAX: u32 = 20_000;
-
-/// How long the table may take for one event, and how much longer for each of its members: a partition takes a thousand
-/// writes a second at best.
-const TABLE_BUDGET: Duration = Duration::from_secs(40);
-const MEMBER_BUDGET: Duration = Duration::from_millis(10);
-
-/// How long a write may go on at least, though the call's time is over.
-const WRITE_GRACE: Duration = Duration::from_secs(5);
-
-/// The fixed part of one call.
-pub(super) struct Pass<'a> {
-    pub reconcile: &'a Reconcile,
-    pub request: &'a ReconcileRequest,
-    pub chat: BoundedChat<'a>,
-    /// When the call's time is over: whatever is under way then is cut off.
-    pub end: Instant,
-    observer: Observer<'a>,
-    members: Semaphore,
-}
+/// How many groups are compared between two checkpoints: twenty questions to Chat.
+const PIECE: usize = 1000;
 
 /// The part of one call that changes.
-#[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Pass<'a> {
+    pub comparer: &'a Comparer<'a>,
+    pub observer: Observer<'a>,
+    /// None of a call for named groups, which keeps no checkpoint.
+    pub lease: Option<&'a Lease>,
     pub checkpoint: Checkpoint,
     pub report: Report,
-    /// Whether no pass has come to its end before.
-    pub is_first_pass: bool,
     /// The custom fields that the table has shown: Chat tells only of those that it is asked for.
-    custom_fields: BTreeSet<String>,
+    pub custom_fields: BTreeSet<String>,
 }
 
-impl<'a> Pass<'a> {
-    pub(super) fn new(
-        reconcile: &'a Reconcile,
-        request: &'a ReconcileRequest,
-        end: Instant,
-        observer: Observer<'a>,
-    ) -> Self {
-        let members = Semaphore::new(MEMBERS_MAX as usize);
-        Self { reconcile, request, chat: reconcile.chat.until(end), end, observer, members }
-    }
-
+impl Pass<'_> {
     /// Compares these groups alone, with their members.
-    pub(super) async fn run_named(
-        &self,
-        state: &mut State,
-        group_ids: &[String],
-    ) -> Result<(), ReconcileError> {
-        state.checkpoint.all_members = true;
+    pub(super) async fn run_named(&mut self, group_ids: &[String]) -> Result<(), ReconcileError> {
+        self.checkpoint.members = Members::All;
         for group_ids in group_ids.chunks(PIECE) {
             let groups = self.look_up(group_ids.iter().map(String::as_str)).await?;
-            let (there, absent): (Vec<_>, Vec<_>) = groups.into_iter().partition(Listed::is_there);
-            state.checkpoint.groups += there.len() as u64;
-            self.compare_piece(state, there).await?;
-            self.compare_piece(state, absent).await?;
+            let (there, absent) = groups.into_iter().partition(Listed::is_there);
+            self.compare_and_note(there).await?;
+            self.compare_and_note(absent).await?;
         }
-        self.confirm_gone(state).await?;
-        state.checkpoint.check_skipped()
+        self.confirm_gone().await?;
+        self.checkpoint.check_skipped()
     }
 
     /// Goes on until the pass has come to its end.
-    pub(super) async fn run(&self, state: &mut State, lease: &Lease) -> Result<(), ReconcileError> {
+    pub(super) async fn run(&mut self) -> Result<(), ReconcileError> {
         loop {
-            self.check_time()?;
-            match state.checkpoint.phase.clone() {
-                _ if state.checkpoint.is_full() && self.request.allow_destroy => {
-                    self.confirm_gone(state).await?;
+            self.comparer.check_time()?;
+            match self.checkpoint.phase.clone() {
+                _ if self.checkpoint.is_full() && self.comparer.request.allow_destroy => {
+                    self.confirm_gone().await?
                 }
-                Phase::Table(start) => self.compare_table(state, lease, start).await?,
-                Phase::List(cursor) => self.add_listed(state, lease, cursor).await?,
+                Phase::Table(start) => self.compare_table(start).await?,
+                Phase::List(cursor) => self.add_listed(cursor).await?,
                 Phase::Gone => {
-                    self.confirm_gone(state).await?;
-                    return state.checkpoint.check_skipped();
+                    self.confirm_gone().await?;
+                    return self.checkpoint.check_skipped();
                 }
             }
         }
     }
 
     /// Compares the groups of one page of the table or, where a page has few groups, of several.
-    async fn compare_table(
-        &self,
-        state: &mut State,
-        lease: &Lease,
-        start: Option<ScanKey>,
-    ) -> Result<(), ReconcileError> {
-        let sdk_app_id = self.reconcile.sdk_app_id;
-        let mut page = self.store().scan(sdk_app_id, start.as_ref(), self.table_deadline(0)).await?;
+    async fn compare_table(&mut self, start: Option<ScanKey>) -> Result<(), ReconcileError> {
+        let (comparer, sdk_app_id) = (self.comparer, self.comparer.reconcile.sdk_app_id);
+        let scan = async |start: Option<&ScanKey>| {
+            comparer.reconcile.store.scan(sdk_app_id, start, comparer.deadline()).await
+        };
+        let mut page = scan(start.as_ref()).await?;
         while page.groups.len() < PIECE && page.next.is_some() {
-            self.check_time()?;
             if page.groups.is_empty() {
-                state.checkpoint.phase = Phase::Table(page.next.clone());
+                self.checkpoint.phase = Phase::Table(page.next.clone());
             }
-            let more = self.store().scan(sdk_app_id, page.next.as_ref(), self.table_deadline(0)).await?;
+            let more = scan(page.next.as_ref()).await?;
             page.groups.extend(more.groups);
             page.next = more.next;
         }
         for groups in chunks(page.groups, PIECE) {
             let last = groups.last().map(|group| scan_key(&group.key));
             self.sweep(groups.iter().filter(|group| group.is_sweep_due)).await?;
-            let there: Vec<_> = groups.into_iter().filter(Listed::is_there).collect();
-            let count = there.len() as u64;
-            self.compare_piece(state, there).await?;
-            state.checkpoint.groups += count;
-            state.checkpoint.phase = Phase::Table(last);
-            self.save(state, lease).await?;
+            self.compare_and_note(groups.into_iter().filter(Listed::is_there).collect()).await?;
+            self.checkpoint.phase = Phase::Table(last);
+            self.save().await?;
         }
-        state.checkpoint.phase =
+        self.checkpoint.phase =
             page.next.map_or(Phase::List(ListCursor::default()), |next| Phase::Table(Some(next)));
         Ok(())
     }
@@ -139,203 +92,133 @@ impl<'a> Pass<'a> {
     /// Sweeps groups of which a life has ended. The store remembers that it was done.
     async fn sweep(&self, groups: impl Iterator<Item = &Listed>) -> Result<(), ReconcileError> {
         let sweep = |group: &Listed| {
-            let key = group.key.clone();
-            async {
-                let group = Event { key, group: Facts::default(), members: BTreeMap::new() };
-                self.store().sweep(&group, self.table_deadline(0)).await
-            }
+            let group = Event { key: group.key.clone(), group: Facts::default(), members: BTreeMap::new() };
+            async move { self.comparer.reconcile.store.sweep(&group, self.comparer.deadline()).await }
         };
-        let work: Vec<_> = groups.filter(|_| !self.request.dry_run).map(sweep).collect();
+        let work: Vec<_> = groups.filter(|_| !self.comparer.request.dry_run).map(sweep).collect();
         // A sweep that could not finish is no failure: the next pass goes on.
         stream::iter(work).buffer_unordered(PARALLEL_GROUPS).try_collect::<Vec<_>>().await?;
-        self.check_time()
+        Ok(())
     }
 
     /// Adds those groups of a page of Chat's list that the table lacks.
-    async fn add_listed(
-        &self,
-        state: &mut State,
-        lease: &Lease,
-        mut cursor: ListCursor,
-    ) -> Result<(), ReconcileError> {
-        let list = match self.chat.groups(cursor.next, GROUPS_MAX).await {
+    async fn add_listed(&mut self, mut cursor: ListCursor) -> Result<(), ReconcileError> {
+        let list = match self.comparer.chat.groups(cursor.next, GROUPS_MAX).await {
             // Perhaps Chat does not know the page of an earlier call any more.
             Err(error) if error.class() == Class::Permanent && cursor.next != 0 => {
-                return self.list_again(state, cursor, error.into());
+                return self.list_again(cursor, error.into());
             }
             list => list?.value,
         };
         for group_ids in list.ids.get(cursor.done..).unwrap_or_default().chunks(PIECE) {
-            self.check_time()?;
             // Chat may list a group twice.
             let ids = group_ids.iter().map(String::as_str).filter(|id| id.len() <= GROUP_ID_MAX_BYTES);
             let groups = self.look_up(ids.collect::<BTreeSet<_>>()).await?;
-            let absent = groups.into_iter().filter(|group| !group.is_there());
-            self.compare_piece(state, absent.collect()).await?;
+            self.compare_and_note(groups.into_iter().filter(|group| !group.is_there()).collect()).await?;
             let count = group_ids.len() as u64;
-            state.report.groups_listed += count;
-            cursor =
-                ListCursor { done: cursor.done + group_ids.len(), listed: cursor.listed + count, ..cursor };
-            state.checkpoint.phase = Phase::List(cursor);
-            self.save(state, lease).await?;
+            self.report.groups_listed += count;
+            cursor.done += group_ids.len();
+            cursor.listed += count;
+            self.checkpoint.phase = Phase::List(cursor);
+            self.save().await?;
         }
         if list.next != 0 {
-            state.checkpoint.phase = Phase::List(ListCursor { next: list.next, done: 0, ..cursor });
+            self.checkpoint.phase = Phase::List(ListCursor { next: list.next, done: 0, ..cursor });
             return Ok(());
         }
         let (listed, total) = (cursor.listed, list.total.unwrap_or_default());
         let missing = total.saturating_sub(listed);
         // Groups that are created meanwhile may be missing.
         if missing > total / 1000 && !(cursor.is_again && is_plausible(missing, total)) {
-            return self.list_again(state, cursor, ReconcileError::ShortList { listed, total });
+            return self.list_again(cursor, ReconcileError::ShortList { listed, total });
         }
-        state.checkpoint.phase = Phase::Gone;
+        self.checkpoint.phase = Phase::Gone;
         Ok(())
     }
 
     /// Begins Chat's list again, once in a pass; the second time, the pass fails.
-    fn list_again(
-        &self,
-        state: &mut State,
-        cursor: ListCursor,
-        error: ReconcileError,
-    ) -> Result<(), ReconcileError> {
+    fn list_again(&mut self, cursor: ListCursor, error: ReconcileError) -> Result<(), ReconcileError> {
         let first = ListCursor { is_again: !cursor.is_again, ..ListCursor::default() };
-        state.checkpoint.phase = Phase::List(first);
+        self.checkpoint.phase = Phase::List(first);
         if cursor.is_again { Err(error) } else { Ok(()) }
     }
 
-    /// Compares groups with Chat's answers: counts, tells and remembers each result.
-    async fn compare_piece(&self, state: &mut State, mut groups: Vec<Listed>) -> Result<(), ReconcileError> {
-        let cut_off = |state: &State, id: &str| state.checkpoint.cut_off.get(id).copied();
-        groups.retain(|group| cut_off(state, &group.key.group_id) != Some(CutOff::Skipped));
-        let ids: Vec<&str> = groups.iter().map(|group| group.key.group_id.as_str()).collect();
-        let infos = self.chat.group_infos(&ids, state.custom_fields(&groups)).await?;
-        let (as_of, mut infos) = (as_of(infos.asked_at), infos.value);
-        let mut work: Vec<_> = groups
-            .into_iter()
-            .filter_map(|group| Some((infos.remove(&group.key.group_id)?, group)))
-            .collect();
-        // A large group holds up no smaller one.
-        work.sort_by_key(|(info, _)| info.as_ref().ok().and_then(|info| info.member_num));
-        let work = work.into_iter().map(|(info, group)| {
-            let (id, is_there) = (group.key.group_id.clone(), group.is_there());
-            let is_due = state.checkpoint.is_due(&id);
-            async move { (id, is_there, self.compare(group, info, as_of, is_due).await) }
-        });
-        let work: Vec<_> = work.collect();
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
-        let mut is_done = true;
-        while let Some((group_id, is_there, compared)) = work.next().await {
-            match compared {
-                Ok(compared) => self.note(state, group_id, is_there, compared),
-                // It was not begun.
-                Err(ReconcileError::OutOfTime) => is_done = false,
-                Err(error) if error.is_out_of_time(self.end) => match cut_off(state, &group_id) {
-                    None => {
-                        state.checkpoint.cut_off.insert(group_id, CutOff::Once);
-                        is_done = false;
-                    }
-                    Some(_) => {
-                        self.note_skipped(state, &group_id, &error);
-                        state.checkpoint.cut_off.insert(group_id, CutOff::Skipped);
-                    }
-                },
-                Err(error) => return Err(error),
+    /// Compares groups, and remembers those that Chat calls gone.
+    async fn compare_and_note(&mut self, groups: Vec<Listed>) -> Result<(), ReconcileError> {
+        let there = groups.iter().filter(|group| group.is_there()).count() as u64;
+        for (group, as_of) in self.compare_piece(groups).await? {
+            self.note_checked();
+            if group.is_there() {
+                self.checkpoint.note_gone(group.key.group_id, as_of, self.comparer.request.allow_destroy);
             }
         }
-        if !is_done {
-            return Err(ReconcileError::OutOfTime);
-        }
-        state.checkpoint.cut_off.clear();
+        self.checkpoint.groups += there;
         Ok(())
     }
 
-    /// Counts, tells and remembers the result for a group.
-    fn note(&self, state: &mut State, group_id: String, is_there: bool, compared: Compared) {
-        match compared {
-            Compared::Same => {}
-            Compared::Corrected(correction) => self.note_corrected(state, &correction),
-            Compared::Gone(as_of) if is_there => {
-                state.checkpoint.note_gone(group_id, as_of, self.request.allow_destroy);
-            }
-            Compared::Gone(_) => {}
-            Compared::Skipped(correction, error) => {
-                if let Some(correction) = correction {
-                    self.note_corrected(state, &correction);
-                }
-                return self.note_skipped(state, &group_id, &error);
-            }
+    /// Asks a second time about the groups that Chat called gone, and destroys those that it still does, unless there are
+    /// too many of them.
+    async fn confirm_gone(&mut self) -> Result<(), ReconcileError> {
+        let comparer = self.comparer;
+        let since = SystemTime::now().duration_since(from_millis(self.checkpoint.gone_at.as_millis()));
+        let wait = comparer.reconcile.confirm_after.saturating_sub(since.unwrap_or_default());
+        if self.checkpoint.gone.is_empty() {
+            return Ok(());
         }
-        state.report.groups_checked += 1;
-        state.checkpoint.checked += 1;
-        (self.observer)(&Note::Progress(&state.report));
+        if Instant::now() + wait >= comparer.end {
+            return Err(ReconcileError::OutOfTime);
+        }
+        sleep(wait).await;
+        let events = self.still_gone().await?;
+        let Checkpoint { destroyed, more_gone, groups, .. } = self.checkpoint;
+        let gone = destroyed + events.len() as u64 + more_gone;
+        if !is_plausible(gone, groups) && !comparer.request.allow_destroy {
+            return Err(ReconcileError::TooManyGone { gone, groups });
+        }
+        let work = events.into_iter().map(async |event| {
+            comparer.check_time()?;
+            let id = event.key.group_id.clone();
+            Ok::<_, ReconcileError>((id, comparer.write(event, BTreeMap::new()).await?))
+        });
+        let work: Vec<_> = work.collect();
+        let mut work = stream::iter(work).buffer_unordered(PARALLEL_GROUPS);
+        while let Some(destroyed) = work.next().await {
+            let (id, correction) = destroyed?;
+            self.checkpoint.gone.remove(&id);
+            self.checkpoint.destroyed += 1;
+            correction.iter().for_each(|correction| self.note_corrected(correction));
+        }
+        self.checkpoint.gone.clear();
+        Ok(())
     }
 
-    pub(super) fn note_corrected(&self, state: &mut State, correction: &Correction) {
-        state.report.count(correction);
-        (self.observer)(&Note::Corrected(correction));
-    }
-
-    pub(super) fn note_skipped(&self, state: &mut State, group_id: &str, error: &dyn Error) {
-        state.report.skipped += 1;
-        state.checkpoint.skipped += 1;
-        (self.observer)(&Note::Skipped { group_id, error: &error_chain(error) });
+    /// The destruction of those groups that the table still shows and Chat calls gone again, as of the first time.
+    async fn still_gone(&mut self) -> Result<Vec<Event>, ReconcileError> {
+        let gone = self.checkpoint.gone.clone();
+        let mut groups = self.look_up(gone.keys().map(String::as_str)).await?;
+        // A callback may have told of it meanwhile, or of a new life.
+        groups.retain(|Listed { key, facts, .. }| facts.event_time() <= gone.get(&key.group_id).copied());
+        groups.retain(Listed::is_there);
+        let still_gone = self.compare_piece(groups).await?.into_iter();
+        let destroyed = still_gone.filter_map(|(Listed { key, .. }, _)| {
+            let group = Facts::destroyed(*gone.get(&key.group_id)?);
+            Some(Event { key, group, members: BTreeMap::new() })
+        });
+        Ok(destroyed.collect())
     }
 
     /// Stores the checkpoint, if the lease is still ours.
-    async fn save(&self, state: &State, lease: &Lease) -> Result<(), ReconcileError> {
-        let is_ours = self.store().save(lease, &state.checkpoint.to_text()).await?;
+    pub(super) async fn save(&self) -> Result<(), ReconcileError> {
+        let Some(lease) = self.lease else { return Ok(()) };
+        let is_ours = self.comparer.reconcile.store.save(lease, &self.checkpoint).await?;
         if is_ours { Ok(()) } else { Err(ReconcileError::Busy) }
     }
 
     /// The items of these groups.
-    pub(super) async fn look_up(
-        &self,
-        group_ids: impl IntoIterator<Item = &str>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let sdk_app_id = self.reconcile.sdk_app_id;
+    async fn look_up(&self, group_ids: impl IntoIterator<Item = &str>) -> Result<Vec<Listed>, StoreError> {
+        let sdk_app_id = self.comparer.reconcile.sdk_app_id;
         let key = |group_id: &str| GroupKey { sdk_app_id, group_id: group_id.to_owned() };
         let keys = group_ids.into_iter().map(key).collect();
-        self.store().listed(keys, self.table_deadline(0)).await
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        &self.reconcile.store
-    }
-
-    /// Waits until there is memory for so many members more.
-    pub(super) async fn reserve_members(&self, members: u64) -> Option<SemaphorePermit<'_>> {
-        let members = u32::try_from(members).unwrap_or(u32::MAX).clamp(1, MEMBERS_MAX);
-        self.members.acquire_many(members).await.ok()
-    }
-
-    /// When the table must have read or written so many members.
-    pub(super) fn table_deadline(&self, members: usize) -> Instant {
-        let members = u32::try_from(members).unwrap_or(u32::MAX);
-        let budget = TABLE_BUDGET.saturating_add(MEMBER_BUDGET.saturating_mul(members));
-        (Instant::now() + budget).min(self.end)
-    }
-
-    /// The same for an event that is written: a write that has begun may end, so that it is told of.
-    pub(super) fn write_deadline(&self, members: usize) -> Instant {
-        self.table_deadline(members).max(self.end.min(Instant::now()) + WRITE_GRACE)
-    }
-
-    /// Fails once the call's time is over: nothing is begun after that.
-    pub(super) fn check_time(&self) -> Result<(), ReconcileError> {
-        if Instant::now() >= self.end { Err(ReconcileError::OutOfTime) } else { Ok(()) }
-    }
-}
-
-impl State {
-    /// The custom fields to ask for: those that the table has shown. All of them, if none of these groups is there or
-    /// none has shown any.
-    fn custom_fields(&mut self, groups: &[Listed]) -> Option<&BTreeSet<String>> {
-        let names = groups.iter().flat_map(|group| group.facts.values.keys());
-        let names = names.filter_map(|name| name.strip_prefix(fact::USER_DEFINED)).map(str::to_owned);
-        self.custom_fields.extend(names);
-        let is_needed = !self.custom_fields.is_empty() && groups.iter().any(Listed::is_there);
-        is_needed.then_some(&self.custom_fields)
+        self.comparer.reconcile.store.listed(keys, self.comparer.deadline()).await
     }
 }

@@ -1,13 +1,11 @@
 //! The results of a call: its answer, and its log lines.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
 
-use super::ReconcileError;
-use crate::event::{Event, FactName};
-use crate::log::error_chain;
+use crate::event::{Event, FactName, Facts};
+use crate::log::Level;
 use crate::time::rfc3339;
 
 /// The answer to one call. A dry run counts the corrections that it would have made.
@@ -60,24 +58,31 @@ pub enum Change {
     Destroyed,
 }
 
-/// A group that is corrected; in a dry run, one that would be.
+impl Change {
+    /// The kind of a correction that writes these facts of a group, or of a member.
+    fn of(facts: &Facts) -> Self {
+        match (&facts.ended, &facts.began) {
+            (Some(_), _) => Self::Destroyed,
+            (None, Some(_)) => Self::Added,
+            (None, None) => Self::Changed,
+        }
+    }
+}
+
+/// A group that is corrected; in a dry run, one that would be. The log has the numbers of the accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each is what its name says")]
 pub struct Correction {
-    /// Whether nothing was written.
     pub dry_run: bool,
-    /// The group's id.
     pub group_id: String,
-    /// The kind of the correction.
     pub change: Change,
     /// The names of the fields that differed.
     pub fields: Vec<FactName>,
-    /// The accounts that the table lacked; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_added: Vec<String>,
-    /// The accounts that are no members any more; in the log, their number.
     #[serde(serialize_with = "count")]
     pub members_removed: Vec<String>,
-    /// The accounts whose role or name card differed; in the log, their number.
+    /// Those whose role or name card differed.
     #[serde(serialize_with = "count")]
     pub members_changed: Vec<String>,
 }
@@ -85,27 +90,17 @@ pub struct Correction {
 impl Correction {
     /// Reads the correction out of the event that was written.
     pub(super) fn new(event: Event, dry_run: bool) -> Self {
-        let change = match (&event.group.ended, &event.group.began) {
-            (Some(_), _) => Change::Destroyed,
-            (None, Some(_)) => Change::Added,
-            (None, None) => Change::Changed,
-        };
-        let mut correction = Self {
-            dry_run,
-            group_id: event.key.group_id,
-            change,
-            fields: event.group.values.into_keys().collect(),
-            members_added: Vec::new(),
-            members_removed: Vec::new(),
-            members_changed: Vec::new(),
-        };
+        let (change, group_id) = (Change::of(&event.group), event.key.group_id);
+        let fields = event.group.values.into_keys().collect();
+        let (members_added, members_removed, members_changed) = Default::default();
+        let mut correction =
+            Self { dry_run, group_id, change, fields, members_added, members_removed, members_changed };
         for (account, facts) in event.members {
-            let list = match (&facts.ended, &facts.began) {
-                (Some(_), _) => &mut correction.members_removed,
-                (None, Some(_)) => &mut correction.members_added,
-                (None, None) => &mut correction.members_changed,
-            };
-            list.push(account);
+            match Change::of(&facts) {
+                Change::Added => correction.members_added.push(account),
+                Change::Destroyed => correction.members_removed.push(account),
+                Change::Changed => correction.members_changed.push(account),
+            }
         }
         correction
     }
@@ -115,50 +110,41 @@ fn count<S: Serializer>(accounts: &[String], serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u64(accounts.len() as u64)
 }
 
-/// News of a pass that is under way.
-#[derive(Debug)]
+/// News of a call.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+#[expect(missing_docs, reason = "docs/operate.md explains the outcomes")]
 pub enum Note<'a> {
-    /// A group is corrected.
     Corrected(&'a Correction),
-    /// A group could not be compared.
     Skipped {
-        /// The group's id.
         group_id: &'a str,
-        /// The reason.
         error: &'a str,
     },
-    /// Some more groups were compared.
+    /// Some more groups were compared. It has no line in the log.
     Progress(&'a Report),
+    Reconciled(Ended),
+    Waiting(Ended),
+    Failed(Ended),
 }
 
-impl Note<'_> {
-    /// The log line, if there is one.
-    pub fn to_line(&self, now: SystemTime) -> Option<String> {
-        match self {
-            Note::Corrected(correction) => Some(line(now, "INFO", "corrected", json!(correction))),
-            Note::Skipped { group_id, error } => {
-                Some(line(now, "WARN", "skipped", json!({ "group_id": group_id, "error": error })))
-            }
-            Note::Progress(_) => None,
-        }
-    }
-}
-
-/// The result of one call. One that failed has done a part of its work.
-#[derive(Debug, Default)]
-pub struct Run {
-    /// The call's answer.
+/// The end of a call.
+#[derive(Debug, Default, Serialize)]
+pub struct Ended {
+    /// Of a call that failed, the part that it has done.
+    #[serde(flatten)]
     pub report: Report,
     /// Whether it was called for named groups alone.
     pub named: bool,
     /// Whether no pass has come to its end before: its additions are no drift.
     pub first_pass: bool,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
     /// Why a scheduled call had nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
     /// Why it failed.
-    pub error: Option<ReconcileError>,
-    /// How long it took.
-    pub duration: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Why a scheduled call had nothing to do.
@@ -171,43 +157,32 @@ pub enum Waiting {
     Busy,
 }
 
-impl Run {
-    /// A call that was refused.
-    pub fn refused(error: impl Into<ReconcileError>) -> Self {
-        Self { error: Some(error.into()), ..Self::default() }
-    }
-
-    /// The log line of the call: outcome `reconciled`, `waiting` or `failed`.
-    pub fn to_line(&self, now: SystemTime) -> String {
-        let mut content = json!(self.report);
-        content["named"] = json!(self.named);
-        content["first_pass"] = json!(self.first_pass);
-        content["duration_ms"] = json!(u64::try_from(self.duration.as_millis()).ok());
-        let (level, outcome) = match (&self.error, self.waiting) {
-            (Some(error), _) => {
-                content["error"] = json!(error_chain(error));
-                ("ERROR", "failed")
-            }
-            (None, Some(waiting)) => {
-                content["waiting"] = json!(waiting);
-                ("INFO", "waiting")
-            }
-            (None, None) => ("INFO", "reconciled"),
+impl Note<'_> {
+    /// The log line, if there is one. It begins like those of callbacks.
+    pub fn to_line(&self, now: SystemTime) -> Option<String> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            timestamp: String,
+            level: Level,
+            #[serde(flatten)]
+            note: &'a Note<'a>,
+        }
+        let level = match self {
+            Self::Progress(_) => return None,
+            Self::Corrected(_) | Self::Reconciled(_) | Self::Waiting(_) => Level::Info,
+            Self::Skipped { .. } => Level::Warn,
+            Self::Failed(_) => Level::Error,
         };
-        line(now, level, outcome, content)
+        serde_json::to_string(&Line { timestamp: rfc3339(now), level, note: self }).ok()
     }
 }
 
-/// A line that begins like those of callbacks.
-fn line(now: SystemTime, level: &'static str, outcome: &'static str, content: Value) -> String {
-    #[derive(Serialize)]
-    struct Line {
-        timestamp: String,
-        level: &'static str,
-        outcome: &'static str,
-        #[serde(flatten)]
-        content: Value,
+impl From<Ended> for Note<'_> {
+    fn from(ended: Ended) -> Self {
+        match (&ended.error, ended.waiting) {
+            (Some(_), _) => Self::Failed(ended),
+            (None, Some(_)) => Self::Waiting(ended),
+            (None, None) => Self::Reconciled(ended),
+        }
     }
-    // Strings and numbers always serialize.
-    serde_json::to_string(&Line { timestamp: rfc3339(now), level, outcome, content }).unwrap_or_default()
 }

@@ -1,12 +1,17 @@
 //! `make reconcile-load`: the function `reconcile` over many groups, with its calls, seconds and memory.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use chat_groups::aws::{Aws, Timeouts};
+use chat_groups::config::aws_settings;
+use chat_groups::event::GroupKey;
+use chat_groups::store::{Reader, text_of};
 use chat_groups_testkit::chat::{Application, Chat, Fault, Group, Member, Model, Script};
 use chat_groups_testkit::function::Function;
-use chat_groups_testkit::{samples, table as database};
+use chat_groups_testkit::{local, samples, table as database};
 use clap::Parser;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -15,11 +20,10 @@ const ADMIN: &str = "admin";
 const SECRET_KEY: &str = "a key for this run alone";
 const MEMBERS: usize = 5;
 const COMMUNITY: &str = "@TGS#_community";
+const LARGE: &str = "@TGS#large";
 
 /// The time that Chat takes for an answer, and between two changes of the Community.
 const LATENCY: Duration = Duration::from_millis(150);
-/// The time limit of a call, as in AWS.
-const TIME_LIMIT: Duration = Duration::from_secs(900);
 const CHANGE_EVERY: Duration = Duration::from_secs(10);
 
 const COMMANDS: [&str; 4] =
@@ -34,15 +38,24 @@ const COUNTS: [&str; 7] = [
     "members_changed",
 ];
 
-/// Runs the function reconcile over many groups and counts its calls, seconds and memory
+/// Runs the function reconcile over many groups, and over large ones, and counts its calls, seconds and memory
 #[derive(Parser)]
 struct Args {
-    /// How many groups there are, of five members each
+    /// How many groups there are, of five members each; 0 leaves their passes out
     #[arg(long, env = "GROUP_COUNT", default_value_t = 100_000)]
     group_count: usize,
-    /// How many members the Community has that changes all the time
+    /// How many members the Community has that changes all the time; 0 leaves it out
     #[arg(long, env = "COMMUNITY_MEMBERS", default_value_t = 100_000)]
     community_members: usize,
+    /// How many members the group has that does not change; 0 leaves it out
+    #[arg(long, env = "LARGE_MEMBERS", default_value_t = 200_000)]
+    large_members: usize,
+    /// How many times a second Chat is asked where that counts
+    #[arg(long, env = "CALLS_PER_SECOND", default_value_t = 20)]
+    calls_per_second: u32,
+    /// The time limit of one invocation, in seconds
+    #[arg(long, env = "TIME_LIMIT_SECONDS", default_value_t = 900)]
+    time_limit_seconds: u64,
 }
 
 #[tokio::main]
@@ -50,60 +63,146 @@ async fn main() -> ExitCode {
     chat_groups_testkit::exit(run(Args::parse()).await)
 }
 
-async fn run(Args { group_count: groups, community_members }: Args) -> Result<(), Box<dyn Error>> {
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let chat = chat().await?;
     let create_time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - 3600;
-    chat.groups(|model| (0..groups).for_each(|number| add(model, number, create_time)));
     let database = dynoxide::Database::memory()?;
     database::create_table(&database, database::Stream::Off)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let table_url = format!("http://{}", listener.local_addr()?);
+    let stage = Stage {
+        table_url: format!("http://{}", listener.local_addr()?),
+        time_limit: Duration::from_secs(args.time_limit_seconds),
+        chat,
+        create_time,
+    };
     tokio::spawn(dynoxide::server::serve_on(listener, database));
-    // As fast as it can: the calls are counted, and at a real rate they take calls / rate seconds.
-    let function = start(&table_url, &chat.url, "1000000").await?;
+    let rate = args.calls_per_second.to_string();
+    if args.group_count > 0 {
+        small_groups(&stage, args.group_count, &rate).await?;
+    }
+    // Chat is on the other side of the world.
+    stage.slow_down();
+    if args.community_members > 0 {
+        community(&stage, args.community_members, &rate).await?;
+    }
+    if args.large_members > 0 {
+        large_group(&stage, args.large_members, &rate).await?;
+    }
+    Ok(())
+}
 
+/// Chat and the table, between which the function works.
+struct Stage {
+    chat: Chat,
+    table_url: String,
+    create_time: u64,
+    time_limit: Duration,
+}
+
+impl Stage {
+    async fn start(&self, calls_per_second: &str) -> Result<Function, Box<dyn Error>> {
+        let env = [
+            ("TABLE_NAME", database::TABLE_NAME),
+            ("SDK_APP_ID", samples::SDK_APP_ID),
+            ("CHAT_API_URL", &self.chat.url),
+            ("CHAT_ADMIN_ACCOUNT", ADMIN),
+            ("CHAT_SECRET_KEY", SECRET_KEY),
+            ("CHAT_REQUESTS_PER_SECOND", calls_per_second),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &self.table_url),
+        ];
+        Function::start_release("reconcile", &env).await
+    }
+
+    fn slow_down(&self) {
+        for command in COMMANDS {
+            self.chat.script(command, Script::always(Fault::Slow(LATENCY)));
+        }
+    }
+
+    fn add_large(&self, id: &str, group_type: &str, members: usize) {
+        let accounts: Vec<String> = (0..members).map(account).collect();
+        let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+        let group = Group::public("large", self.create_time, &accounts);
+        let group = Group { group_type: group_type.to_owned(), ..group };
+        self.chat.groups(|model| model.groups.insert(id.to_owned(), group));
+    }
+
+    /// Fails unless the table shows everybody who is a member from the beginning to the end.
+    async fn is_whole(&self, id: &str, members: usize) -> Result<(), Box<dyn Error>> {
+        let settings = aws_settings(&|name| local::variable(name, &self.table_url))?;
+        let timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(60) };
+        let reader = Reader::new(Aws::new(settings).dynamodb(timeouts), database::TABLE_NAME.to_owned());
+        let key = GroupKey { sdk_app_id: samples::SDK_APP_ID.parse()?, group_id: id.to_owned() };
+        let group = reader.group(&key).await?.ok_or("the group is not there")?;
+        let shown: BTreeSet<&str> =
+            group.members.iter().filter_map(|item| text_of(item, "account")).collect();
+        let stayed: BTreeSet<String> = self.chat.groups(|model| {
+            let present = model.groups.get(id).into_iter().flat_map(|group| group.members.keys().cloned());
+            let first: BTreeSet<String> = (0..members).map(account).collect();
+            present.filter(|account| first.contains(account)).collect()
+        });
+        let missing = stayed.iter().filter(|account| !shown.contains(account.as_str())).count();
+        println!(
+            "  shown                  {} members; {missing} of {} who stayed are missing",
+            shown.len(),
+            stayed.len()
+        );
+        if missing == 0 { Ok(()) } else { Err("the group is not whole".into()) }
+    }
+}
+
+fn account(number: usize) -> String {
+    format!("user-{number:07}")
+}
+
+/// Passes over many groups: an empty table, no difference, lost callbacks, and the pace of the quota.
+async fn small_groups(stage: &Stage, groups: usize, rate: &str) -> Result<(), Box<dyn Error>> {
+    stage.chat.groups(|model| (0..groups).for_each(|number| add(model, number, stage.create_time)));
+    // As fast as it can: the calls are counted, and at a real rate they take calls / rate seconds.
+    let function = stage.start("1000000").await?;
     println!("{groups} groups of {MEMBERS} members");
     let added = [groups, groups, 0, 0, groups * MEMBERS, 0, 0];
-    pass("an empty table", json!({ "now": true }), &chat, &function).await?.is(added)?;
+    pass("an empty table", json!({ "now": true }), stage, &function).await?.is(added)?;
     let none = [groups, 0, 0, 0, 0, 0, 0];
-    pass("nothing differs", json!({ "now": true }), &chat, &function).await?.is(none)?;
-    let lost = chat.groups(|model| lose(model, groups, create_time));
-    pass("lost callbacks, all members", json!({ "members": "all" }), &chat, &function).await?.is(lost)?;
-
-    // Chat is on the other side of the world.
-    COMMANDS.iter().for_each(|command| chat.script(command, Script::always(Fault::Slow(LATENCY))));
-    let function = start(&table_url, &chat.url, "20").await?;
-    pass("nothing differs, at 20 calls a second", json!({ "now": true }), &chat, &function).await?;
-    community(community_members, create_time, &chat, &function).await
+    pass("nothing differs", json!({ "now": true }), stage, &function).await?.is(none)?;
+    let lost = stage.chat.groups(|model| lose(model, groups, stage.create_time));
+    pass("lost callbacks, all members", json!({ "members": "all" }), stage, &function).await?.is(lost)?;
+    stage.slow_down();
+    let function = stage.start(rate).await?;
+    let name = format!("nothing differs, at {rate} calls a second");
+    pass(&name, json!({ "now": true }), stage, &function).await.map(drop)
 }
 
 /// Brings in a Community that somebody joins or leaves every ten seconds.
-async fn community(
-    members: usize,
-    create_time: u64,
-    chat: &Chat,
-    function: &Function,
-) -> Result<(), Box<dyn Error>> {
-    let accounts: Vec<String> = (0..members).map(|member| format!("user-{member:07}")).collect();
-    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
-    let group =
-        Group { group_type: "Community".to_owned(), ..Group::public("large", create_time, &accounts) };
-    chat.groups(|model| model.groups.insert(COMMUNITY.to_owned(), group));
-    let (mut last, mut changes) = (Instant::now(), 0);
-    chat.before_each(move |_, model| {
+async fn community(stage: &Stage, members: usize, rate: &str) -> Result<(), Box<dyn Error>> {
+    stage.add_large(COMMUNITY, "Community", members);
+    let (mut last, mut changes, create_time) = (Instant::now(), 0, stage.create_time);
+    stage.chat.before_each(move |_, model| {
         let Some(group) = model.groups.get_mut(COMMUNITY).filter(|_| last.elapsed() >= CHANGE_EVERY) else {
             return;
         };
         (last, changes) = (Instant::now(), changes + 1);
         match changes % 2 {
-            0 => drop(group.members.remove(&format!("user-{:07}", changes * 997 % members))),
+            0 => drop(group.members.remove(&account(changes * 997 % members))),
             _ => drop(group.members.insert(format!("user-{changes:07} joined"), Member::joined(create_time))),
         }
     });
-    let event = json!({ "group_ids": [COMMUNITY] });
-    pass(&format!("a Community of {members} that changes every ten seconds"), event, chat, function)
-        .await
-        .map(drop)
+    let function = stage.start(rate).await?;
+    let name = format!("a Community of {members} that changes every ten seconds, at {rate} calls a second");
+    pass(&name, json!({ "group_ids": [COMMUNITY] }), stage, &function).await?;
+    stage.chat.before_each(|_, _| {});
+    stage.is_whole(COMMUNITY, members).await
+}
+
+/// Brings in a group that does not change, and compares it once more.
+async fn large_group(stage: &Stage, members: usize, rate: &str) -> Result<(), Box<dyn Error>> {
+    stage.add_large(LARGE, "Public", members);
+    let function = stage.start(rate).await?;
+    for name in ["brought in", "compared"] {
+        let name = format!("a group of {members}, {name}, at {rate} calls a second");
+        pass(&name, json!({ "group_ids": [LARGE] }), stage, &function).await?;
+    }
+    stage.is_whole(LARGE, members).await
 }
 
 async fn chat() -> Result<Chat, Box<dyn Error>> {
@@ -115,19 +214,6 @@ async fn chat() -> Result<Chat, Box<dyn Error>> {
     let chat = Chat::start(application).await?;
     chat.behave(|behavior| behavior.calls_per_second = usize::MAX);
     Ok(chat)
-}
-
-async fn start(table_url: &str, chat_url: &str, calls_per_second: &str) -> Result<Function, Box<dyn Error>> {
-    let env = [
-        ("TABLE_NAME", database::TABLE_NAME),
-        ("SDK_APP_ID", samples::SDK_APP_ID),
-        ("CHAT_API_URL", chat_url),
-        ("CHAT_ADMIN_ACCOUNT", ADMIN),
-        ("CHAT_SECRET_KEY", SECRET_KEY),
-        ("CHAT_REQUESTS_PER_SECOND", calls_per_second),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table_url),
-    ];
-    Function::start_release("reconcile", &env).await
 }
 
 fn id(number: usize) -> String {
@@ -187,12 +273,12 @@ impl Found {
 }
 
 /// Invokes the function until the pass is finished, and prints what that took.
-async fn pass(name: &str, event: Value, chat: &Chat, function: &Function) -> Result<Found, Box<dyn Error>> {
-    let calls = || COMMANDS.map(|command| chat.calls(command));
+async fn pass(name: &str, event: Value, stage: &Stage, function: &Function) -> Result<Found, Box<dyn Error>> {
+    let calls = || COMMANDS.map(|command| stage.chat.calls(command));
     let (before, start) = (calls(), Instant::now());
     let (mut sums, mut invocations) = ([0; COUNTS.len()], 0);
     loop {
-        let answer = function.invoke_within(event.clone(), TIME_LIMIT).await?;
+        let answer = function.invoke_within(event.clone(), stage.time_limit).await?;
         invocations += 1;
         for (sum, count) in sums.iter_mut().zip(COUNTS) {
             *sum += usize::try_from(answer[count].as_u64().unwrap_or_default())?;

@@ -65,7 +65,7 @@ async fn a_second_question_without_an_answer_destroys_nothing() {
         world.chat.script("get_group_info", script);
         let pass = tokio::time::timeout(Duration::from_millis(700), world.call(json!({})));
         if let Ok(outcome) = pass.await {
-            assert_eq!(outcome.run.report.groups_destroyed, 0, "{fault:?}");
+            assert_eq!(outcome.last_line()["groups_destroyed"], 0, "{fault:?}");
         }
         assert!(world.chat.calls("get_group_info") >= 2, "{fault:?}");
         assert_eq!(world.items().await, before, "{fault:?}");
@@ -74,7 +74,7 @@ async fn a_second_question_without_an_answer_destroys_nothing() {
 
 #[tokio::test]
 async fn a_group_that_has_an_error_of_its_own_the_second_time_is_skipped() {
-    for code in [10015, 10002, 70001] {
+    for code in [10015, 70001] {
         let world = World::start().await;
         world.group("gone", group(&["a"]));
         world.announce("gone").await;
@@ -138,7 +138,7 @@ async fn more_groups_than_a_place_holds_are_all_counted_and_with_the_flag_all_de
         matches!(*outcome.error(), ReconcileError::TooManyGone { gone: 170, groups: 670 }),
         "{outcome:?}"
     );
-    assert_eq!(outcome.run.report.groups_destroyed, 0);
+    assert_eq!(outcome.last_line()["groups_destroyed"], 0);
     world.call(json!({ "allow_destroy": true })).await;
     let outcome = world.call(json!({ "allow_destroy": true })).await;
     assert!(outcome.report().finished);

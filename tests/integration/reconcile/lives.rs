@@ -1,6 +1,7 @@
 //! Groups whose GroupId is used again, and what their earlier lives left behind.
 
 use super::*;
+use crate::proxy::{self, Proxy};
 
 #[tokio::test]
 async fn a_group_that_is_used_again_begins_a_new_life() {
@@ -74,4 +75,35 @@ async fn what_an_earlier_life_left_behind_is_swept() {
     let left: Vec<(String, String)> = world.items().await.into_keys().collect();
     let sks: Vec<&str> = left.iter().map(|(_, sk)| sk.as_str()).collect();
     assert_eq!(sks, ["GROUP", "MEMBER#new", "GROUP"]);
+}
+
+#[tokio::test]
+async fn destroyed_groups_cost_the_passes_after_the_one_that_swept_them_no_request() {
+    let mut requests = Vec::new();
+    for destroyed in [0, 40] {
+        let mut world = World::start().await;
+        let proxy = Proxy::start(&world.table.url, proxy::Script::always(proxy::Fault::None)).await.unwrap();
+        world.table = Table { url: proxy.url.clone() };
+        world.group("stays", group(&["a"]));
+        world.announce("stays").await;
+        let since = ago(3600) * 1000;
+        for number in 0..destroyed {
+            let id = format!("destroyed {number}");
+            world.set(&id, there(since), &[("a", member_since(since)), ("b", member_since(since))]).await;
+            world.set(&id, Facts::destroyed(at(since + 1)), &[]).await;
+        }
+        assert_eq!(world.items().await.len(), 2 + 3 * destroyed);
+        let mut calls = Vec::new();
+        for _ in 0..3 {
+            let before = proxy.forwarded();
+            assert_eq!(world.call(json!({ "members": "all" })).await.drift(), json!({}));
+            calls.push(proxy.forwarded() - before);
+        }
+        assert_eq!(world.items().await.len(), 2 + destroyed, "their members are swept");
+        // The first pass reads each, removes two members of each, and marks it.
+        assert!(calls[0] >= calls[1] + 4 * destroyed, "{calls:?}");
+        assert_eq!(calls[1], calls[2]);
+        requests.push(calls[1]);
+    }
+    assert_eq!(requests[0], requests[1], "they are in the page of the scan, and cost nothing else");
 }

@@ -75,6 +75,8 @@ async fn a_pass_that_ran_out_of_time_goes_on_where_it_stopped() {
         let room = Group { group_type: "AVChatRoom".to_owned(), ..group(&[]) };
         world.group(&format!("g{number:03}"), room);
     }
+    // The first call has less time than one answer takes.
+    world.chat.script("get_appid_group_list", Script::always(Fault::Slow(Duration::from_millis(60))));
     let slices = async |event: Value| {
         let (mut counts, mut time) = (Vec::new(), Duration::from_millis(50));
         loop {
@@ -91,6 +93,28 @@ async fn a_pass_that_ran_out_of_time_goes_on_where_it_stopped() {
         assert!(counts.len() > 1, "{counts:?}");
         assert_eq!(counts.iter().sum::<u64>(), 250, "{counts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_piece_that_takes_several_calls_does_not_begin_again_with_each() {
+    let world = World::start().await;
+    for number in 0..60 {
+        world.group(&format!("g{number:02}"), group(&["a"]));
+        world.announce(&format!("g{number:02}")).await;
+    }
+    let slow = Fault::Slow(Duration::from_millis(400));
+    world.chat.script("get_group_member_info", Script::always(slow));
+    let (mut calls, mut checked) = (0, 0);
+    loop {
+        let outcome = world.call_for(json!({ "members": "all" }), Duration::from_millis(1_200)).await;
+        (calls, checked) = (calls + 1, checked + outcome.report().groups_checked);
+        assert_eq!(outcome.report().skipped, 0);
+        if outcome.report().finished {
+            break;
+        }
+    }
+    assert!(calls > 1, "it would not tell anything");
+    assert_eq!(checked, 60, "each was compared to the end once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,6 +73,36 @@ async fn a_group_at_which_a_second_call_runs_out_of_time_is_skipped() {
 }
 
 #[tokio::test]
+async fn a_large_group_at_which_two_calls_were_killed_is_skipped() {
+    let world = World::start().await;
+    for id in ["large", "small"] {
+        world.group(id, group(&["a"]));
+    }
+    let info = |id: &str, members: u64| {
+        let create_time = ago(3600);
+        json!({ "GroupId": id, "Type": "Public", "CreateTime": create_time, "MemberNum": members })
+    };
+    let infos = json!({ "ErrorCode": 0, "GroupInfo": [info("large", 30_000), info("small", 1)] });
+    world.chat.script("get_group_info", Script::always(Fault::Answer(200, infos.to_string())));
+    world.chat.script("get_group_member_info", Script { first: [Fault::None].into(), then: Fault::Hang });
+    for _ in 0..2 {
+        let killed = tokio::time::timeout(Duration::from_millis(1_500), world.call(json!({}))).await;
+        assert!(killed.is_err(), "{killed:?}");
+        forget_the_lease(&world).await;
+        world.shows(&["small"]).await;
+    }
+    let third = world.call(json!({})).await;
+    assert_eq!((third.drift(), third.report().finished), (json!({ "skipped": 1 }), true));
+    let line = &third.lines[0];
+    assert_eq!(line["group_id"], "large");
+    assert!(line["error"].as_str().unwrap().contains("killed"), "{line}");
+    for command in ["get_group_info", "get_group_member_info"] {
+        world.chat.script(command, Script::default());
+    }
+    assert_eq!(world.call(json!({})).await.report().groups_added, 1, "the next pass tries it again");
+}
+
+#[tokio::test]
 async fn a_list_that_names_fewer_groups_than_chat_counts_is_read_again() {
     let world = World::start().await;
     many(&world, 60);
