@@ -1,5 +1,7 @@
 //! Answers, whole and broken.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
@@ -118,6 +120,40 @@ fn one_bad_character_costs_neither_its_text_nor_the_others() {
     let value = |id: &str, name: &str| groups[id].as_ref().unwrap().values[name].clone();
     assert_eq!([value("a", "name"), value("a", "notification")], ["caf\u{fffd}", "1\n2\0"]);
     assert_eq!([value("b", "name"), value("b", "owner_account")], ["\u{fffd}", r#""\ud800""#]);
+}
+
+#[test]
+fn each_genuine_body_of_the_field_is_read_as_an_answer_too_and_costs_no_other_group() {
+    let of = ResultList { command: Command::GroupInfo, list: "GroupInfo", name: "GroupId" };
+    let cases = include_str!("../../../tests/field-cases.jsonl").lines();
+    let cases = cases.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut compared = 0;
+    for case in cases.filter(|case| case["expect_status"] == 200) {
+        let body = case["body"].as_str().map(|text| text.as_bytes().to_vec());
+        let body =
+            body.unwrap_or_else(|| BASE64_STANDARD.decode(case["body_base64"].as_str().unwrap()).unwrap());
+        let (mark, body) = body.split_at(if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
+        let other = br#",{"GroupId":"other","Type":"Public","Name":"other"}]}"#;
+        let answer = [mark, br#"{"ErrorCode":0,"GroupInfo":["#, body.trim_ascii(), other].concat();
+        let mut answer = Body::new(&answer);
+        let id =
+            case["expect_item"]["pk"].as_str().and_then(|pk| pk.split_once('#')).map_or("none", |pk| pk.1);
+        let groups = results_by_name(
+            &mut parse(&mut answer, Command::GroupInfo).unwrap(),
+            of,
+            &[id, "other"],
+            GroupInfo::read,
+        );
+        let groups = groups.unwrap();
+        assert_eq!(groups["other"].as_ref().unwrap().values["name"], "other", "{case}");
+        // A callback need not name the type, an answer has to.
+        let (Ok(group), Some(expected)) = (&groups[id], case["expect_item"].as_object()) else { continue };
+        for (name, value) in group.values.iter().filter(|(name, _)| expected.contains_key(&***name)) {
+            assert_eq!(expected[&**name], **value, "{case}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{compared}");
 }
 
 #[test]
