@@ -37,7 +37,7 @@ pub struct Work<'a> {
     pub way: Way,
     /// How long DynamoDB holds each answer back.
     pub hold: Duration,
-    /// Whether each event is passed on too.
+    /// Whether each event is forwarded too.
     pub forward: bool,
     /// Whether the process runs under callgrind, some fifty times as slowly.
     pub counts_instructions: bool,

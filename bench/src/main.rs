@@ -282,7 +282,7 @@ impl Bench<'_> {
     }
 
     async fn forward(&self, ours: Work<'_>) -> Result<(Runs, Runs), Box<dyn Error>> {
-        eprintln!("without and with passing on");
+        eprintln!("without and with forwarding");
         let both = [ours, Work { forward: true, ..ours }];
         let cold = self.interleaved(COLD_PROCESSES, &both).await?;
         let both = both.map(|work| Work { events: 1 + WARM_EVENTS, ..work });

@@ -25,7 +25,7 @@ pub struct Measured {
     pub joins: Option<Warm>,
     /// A large group there, cold, on a table that takes its time.
     pub large: Option<Vec<Vec<Run>>>,
-    /// Ours without and with passing on.
+    /// Ours without and with forwarding.
     pub forward_cold: Vec<Vec<Run>>,
     pub forward_warm: Vec<Vec<Run>>,
 }
@@ -321,7 +321,7 @@ impl Report {
 
     fn forward(&mut self, measured: &Measured) {
         let (cold, warm) = (&measured.forward_cold, &measured.forward_warm);
-        let title = "What passing on adds to a creation of two, with a downstream receiver on loopback, over plain HTTP.";
+        let title = "What forwarding adds to a creation of two, with a downstream receiver on loopback, over plain HTTP.";
         self.head(title, &["figure"], &["without FORWARD_URL", "with it"]);
         let mut row = |figure: &str, runs: &[Vec<Run>], of: fn(&Run) -> f64| {
             let cells = runs.iter().map(|runs| spread(runs, of).cell(3));
@@ -335,7 +335,7 @@ impl Report {
         let p50 = warm.iter().map(|runs| format!("{:.3}", percentile(runs, 0.5)));
         self.cells(std::iter::once("warm event, p50, ms".to_owned()).chain(p50));
         let is = |runs: &[Run], forward: &str| runs.iter().all(|run| run.record["forward"] == forward);
-        self.check(is(&cold[1], "ok") && is(&warm[1], "ok"), "every event passed on");
+        self.check(is(&cold[1], "ok") && is(&warm[1], "ok"), "every event forwarded");
     }
 }
 

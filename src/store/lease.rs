@@ -4,13 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::write::is_refused;
 use super::{Store, StoreError, item, text_of};
 use crate::event::{Attributes, number, text};
 use crate::retry::retry_until;
@@ -108,10 +108,8 @@ async fn update(request: &UpdateItemFluentBuilder) -> Result<Option<Attributes>,
     let request = request.clone().return_values(ReturnValue::AllNew);
     let attempt = async || match request.clone().send().await {
         Ok(answer) => Ok(Some(answer.attributes.unwrap_or_default())),
-        Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(None),
-            _ => Err(error),
-        },
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(error),
     };
     Ok(retry_until(Instant::now() + BUDGET, attempt).await?)
 }

@@ -1,13 +1,12 @@
 //! Removes the items that an ended life of a group left behind.
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::merge::is_of_earlier_life;
 use super::read::BATCH_MAX_KEYS;
-use super::write::new_revision;
+use super::write::{is_refused, new_revision};
 use super::{HEDGE_AFTER, ItemKey, MAX_PARALLEL, Store, StoreError, item, text_of};
 use crate::event::{Attributes, Event, Facts, GroupKey, number, text};
 use crate::retry::{RetryError, hedged, retry_until};
@@ -139,9 +138,4 @@ impl Store {
 
 fn key_of(item: &Attributes) -> Option<Attributes> {
     Some(item::key(text_of(item, "pk")?, text_of(item, "sk")?))
-}
-
-/// Whether another writer has changed the item.
-fn is_refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    error.code() == Some("ConditionalCheckFailedException")
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use futures_util::future::try_join_all;
@@ -208,6 +208,11 @@ pub(super) fn new_revision() -> u64 {
 
 fn revision_of(item: &Attributes) -> Option<u64> {
     item.get("revision")?.as_n().ok()?.parse().ok()
+}
+
+/// Whether a write failed because another writer has changed the item.
+pub(super) fn is_refused<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
 }
 
 /// The present item, if a put failed because it is another one.

@@ -113,8 +113,8 @@ class PutBack(unittest.TestCase):
 
     def test_what_the_log_has_no_body_of_is_named(self):
         query = "CallbackCommand=C2C.CallbackAfterSendMsg"
-        passed_on = line(event={"query": query, "received_at": NOW, "pending": "forward"})
-        code, said = self.put_back("\n".join([passed_on, line(event=message())]))
+        forwarded = line(event={"query": query, "received_at": NOW, "pending": "forward"})
+        code, said = self.put_back("\n".join([forwarded, line(event=message())]))
         self.assertEqual(code, 1, said)
         self.assertRegex(said, "C2C.CallbackAfterSendMsg.* -> nowhere")
         self.assertEqual(len(self.bodies("RetryQueue")), 1)

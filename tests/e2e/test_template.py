@@ -188,7 +188,7 @@ class Template(unittest.TestCase):
             # The most that SQS takes.
             self.assertEqual(queue["MaximumMessageSize"], 1024 * 1024)
 
-    def test_what_is_passed_on_has_a_url_and_a_queue_of_its_own(self):
+    def test_forwarding_has_a_url_and_a_queue_of_its_own(self):
         variables = {
             name: function["Environment"]["Variables"] for name, function in self.of_type("AWS::Lambda::Function").items()
         }

@@ -20,7 +20,7 @@ class Forward(unittest.TestCase):
         parts = afresh()
         self.stack, self.receiver = parts.stack, parts.receiver
 
-    def test_a_kept_callback_is_stored_and_passed_on_as_it_came(self):
+    def test_a_kept_callback_is_stored_and_forwarded_as_it_came(self):
         self.assertEqual(created(self.stack, "kept"), (200, 0))
         self.assertIn("GROUP", self.stack.items("kept"))
         [(path, query, body)] = self.receiver.requests
