@@ -1,4 +1,6 @@
-//! A proxy before DynamoDB that counts requests and capacity units, and throttles as one partition does.
+//! A proxy before DynamoDB that counts requests and capacity units, throttles as one partition does, and refuses rivals.
+
+mod contention;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 
+use self::contention::Contention;
 use crate::wire::Message;
 
 /// A request that was answered.
@@ -35,6 +38,7 @@ pub struct Meter {
 struct State {
     requests: Vec<Metered>,
     bucket: Option<Bucket>,
+    contention: Option<Contention>,
 }
 
 /// Write units that are left, as they come in at a steady rate.
@@ -80,6 +84,11 @@ impl Meter {
         });
     }
 
+    /// Refuses each write of an item from now on while another one of it is under way.
+    pub fn refuse_rivals(&self) {
+        self.state().contention = Some(Contention::default());
+    }
+
     /// Takes out the requests that were answered since the last call.
     pub fn take(&self) -> Vec<Metered> {
         std::mem::take(&mut self.state().requests)
@@ -99,13 +108,24 @@ impl Meter {
             let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
             let is_write = !matches!(operation.as_str(), "GetItem" | "BatchGetItem" | "Query" | "Scan");
             let is_throttled = is_write && self.is_exhausted();
+            let contention = self.state().contention.clone().filter(|_| is_write);
+            let mut body: Value = serde_json::from_slice(&request.body)?;
+            let admitted = contention.map(|contention| contention.admit(&body));
             let answer = if is_throttled {
-                throttled()
+                error("ProvisionedThroughputExceededException")
+            } else if let Some(Err(refusal)) = admitted.as_ref().map(|admitted| admitted.reduce(&mut body)) {
+                refusal
             } else {
-                request.body = with_capacity(&request.body)?;
+                body["ReturnConsumedCapacity"] = json!("INDEXES");
+                request.body = serde_json::to_vec(&body)?;
                 request.write(&mut server).await?;
-                Message::read(&mut server).await?.ok_or(io::ErrorKind::UnexpectedEof)?
+                let answer = Message::read(&mut server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                match &admitted {
+                    Some(admitted) => admitted.merge(answer)?,
+                    None => answer,
+                }
             };
+            drop(admitted);
             let (units, table_units) = if is_throttled { (0.0, 0.0) } else { units(&answer.body) };
             let (read_units, write_units) = if is_write { (0.0, units) } else { (units, 0.0) };
             {
@@ -129,13 +149,6 @@ impl Meter {
     }
 }
 
-/// Asks for the capacity that the request takes, by table and index.
-fn with_capacity(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut body: Value = serde_json::from_slice(body)?;
-    body["ReturnConsumedCapacity"] = json!("INDEXES");
-    Ok(serde_json::to_vec(&body)?)
-}
-
 /// The units of an answer: all of them, and those of the table without its index.
 fn units(body: &[u8]) -> (f64, f64) {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -143,18 +156,27 @@ fn units(body: &[u8]) -> (f64, f64) {
     if body["__type"].as_str().is_some_and(|code| code.ends_with("ConditionalCheckFailedException")) {
         return (1.0, 1.0);
     }
+    let results = body["Responses"].as_array().into_iter().flatten();
+    let refused = results.filter(|result| result["Error"]["Code"] == "DuplicateItem").map(|_| 1.0).sum();
     let capacity = &body["ConsumedCapacity"];
     let capacities = capacity.as_array().map_or(std::slice::from_ref(capacity), Vec::as_slice);
-    capacities.iter().fold((0.0, 0.0), |(all, of_table), capacity| {
+    capacities.iter().fold((refused, refused), |(all, of_table), capacity| {
         let units = capacity["CapacityUnits"].as_f64().unwrap_or_default();
         (all + units, of_table + capacity["Table"]["CapacityUnits"].as_f64().unwrap_or(units))
     })
 }
 
-fn throttled() -> Message {
-    let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"made up"}"#;
-    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\n".to_owned();
-    Message { head, body: body.into() }
+/// An error answer with this code.
+fn error(code: &str) -> Message {
+    answer(
+        400,
+        &json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "made up" }),
+    )
+}
+
+fn answer(status: u16, body: &Value) -> Message {
+    let head = format!("HTTP/1.1 {status} Made Up\r\ncontent-type: application/x-amz-json-1.0\r\n");
+    Message { head, body: body.to_string().into() }
 }
 
 #[cfg(test)]
@@ -170,6 +192,8 @@ mod tests {
         assert_eq!(units(two.as_bytes()), (6.0, 4.0));
         let refused = br#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}"#;
         assert_eq!(units(refused), (1.0, 1.0));
+        let duplicate = json!({ "Responses": [{}, { "Error": { "Code": "DuplicateItem" } }], "ConsumedCapacity": [capacity] });
+        assert_eq!(units(duplicate.to_string().as_bytes()), (4.0, 3.0));
     }
 
     #[test]

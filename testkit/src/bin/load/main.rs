@@ -1,10 +1,12 @@
-//! `make load`: what events cost in small and large groups, a burst that the table throttles, a backlog, and the change feed.
+//! `make load`: what events cost in small and large groups, a burst that the table throttles, rivals, a backlog, and the
+//! change feed.
 
 mod backlog;
 mod burst;
 mod changes;
 mod costs;
 mod report;
+mod rivals;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,7 +20,8 @@ use clap::Parser;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
-/// Measures what events cost in small and large groups, a burst that the table throttles, a backlog, and the change feed
+/// Measures what events cost in small and large groups, a burst that the table throttles, rivals, a backlog, and the change
+/// feed
 #[derive(Parser)]
 struct Args {
     /// How many joins of one Community come at once
@@ -47,6 +50,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let rows = costs::measure().await?;
     report::print(&rows);
     burst::run(args.burst, args.units_per_second).await?;
+    rivals::run().await?;
     backlog::run(args.backlog).await?;
     changes::run().await?;
     report::check(&rows)
