@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use chat_groups::aws::{Aws, AwsSettings, Timeouts};
 use chat_groups::config::aws_settings;
 
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(15) };
+const TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(5), attempt: Some(Duration::from_secs(15)) };
 
 /// How to get what the SDK's variables hold.
 const HINT: &str = "Credentials come from the environment. With a profile or SSO, export them first:\n\

@@ -14,7 +14,8 @@ use chat_groups_testkit::lost::{self, Lost};
 use clap::builder::BoolishValueParser;
 use serde_json::Value;
 
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(20) };
+const TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(5), attempt: Some(Duration::from_secs(20)) };
 const MAX_ATTEMPTS: u32 = 5;
 
 /// How long a dead letter is hidden from others while it is moved.

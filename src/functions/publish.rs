@@ -16,7 +16,8 @@ use crate::store::{ScanKey, Store, StoreError, snapshot, text_of};
 use crate::time::{EventTime, rfc3339};
 
 /// Nobody waits for an answer here.
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
+const TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Some(Duration::from_secs(5)) };
 
 /// The time that a snapshot leaves for the page under way, before its deadline.
 const PAGE_BUDGET: Duration = Duration::from_secs(15);

@@ -32,7 +32,8 @@ use compare::Comparer;
 use pass::Pass;
 
 /// Nobody waits for an answer here.
-const AWS_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(10) };
+const AWS_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Some(Duration::from_secs(10)) };
 
 /// Chat may be on the other side of the world.
 const CHAT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

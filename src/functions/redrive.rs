@@ -17,7 +17,8 @@ use crate::queue::{Message, Pending, Queue, QueueError};
 use crate::store::{Applied, Effect, Store, StoreError};
 
 /// Nobody waits for an answer here.
-const AWS_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(5) };
+const AWS_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(1), attempt: Some(Duration::from_secs(5)) };
 
 /// The time that the downstream receiver has for one callback.
 const FORWARD_BUDGET: Duration = Duration::from_secs(5);

@@ -30,11 +30,11 @@ const STORE_BY: Duration = Duration::from_millis(900);
 const RELAY_BY: Duration = Duration::from_millis(1000);
 const QUEUE_BY: Duration = Duration::from_millis(1300);
 
-/// The deadline ends an attempt first.
-const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: STORE_BY };
+/// For the table, whose deadline ends an attempt.
+const TABLE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(300), attempt: None };
 
-/// The deadline ends an attempt first: after `RELAY_BY`, 0.3 s are left.
-const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: QUEUE_BY };
+/// For the queues, which have 0.3 s after `RELAY_BY`.
+const QUEUE_TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_millis(200), attempt: None };
 
 /// For a connection to the downstream receiver.
 const FORWARD_CONNECT_TIMEOUT: Duration = QUEUE_BY;

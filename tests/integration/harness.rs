@@ -29,7 +29,8 @@ pub(crate) const NOW: u64 = 1_669_872_112;
 pub(crate) const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
 
 /// Of a client that takes its time.
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), attempt: Duration::from_secs(30) };
+const TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(5), attempt: Some(Duration::from_secs(30)) };
 
 /// A DynamoDB with the table, on a port of its own.
 pub(crate) struct Table {

@@ -130,7 +130,7 @@ impl Stage {
     /// Fails unless the table shows everybody who is a member from the beginning to the end.
     async fn is_whole(&self, id: &str, members: usize) -> Result<(), Box<dyn Error>> {
         let settings = aws_settings(&|name| local::variable(name, &self.table_url))?;
-        let timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(60) };
+        let timeouts = Timeouts { connect: Duration::from_secs(1), attempt: Some(Duration::from_secs(60)) };
         let reader = Reader::new(Aws::new(settings).dynamodb(timeouts), database::TABLE_NAME.to_owned());
         let key = GroupKey { sdk_app_id: samples::SDK_APP_ID.parse()?, group_id: id.to_owned() };
         let group = reader.group(&key).await?.ok_or("the group is not there")?;

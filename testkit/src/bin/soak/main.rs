@@ -260,5 +260,5 @@ async fn history_items(client: &aws_sdk_dynamodb::Client) -> Result<usize, Box<d
 fn client(table_url: &str) -> Result<aws_sdk_dynamodb::Client, Box<dyn Error>> {
     let settings = aws_settings(&|name| local::variable(name, table_url))?;
     let long = Duration::from_secs(60);
-    Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: long }))
+    Ok(Aws::new(settings).dynamodb(Timeouts { connect: long, attempt: Some(long) }))
 }
