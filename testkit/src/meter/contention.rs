@@ -98,6 +98,7 @@ fn keys(body: &Value) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -113,7 +114,7 @@ mod tests {
         assert!(second.reduce(&mut both).is_ok());
         assert_eq!(both, json!({ "Statements": [other] }));
         let answer = super::super::answer(200, &json!({ "Responses": [{ "TableName": "t" }] }));
-        let merged: Value = serde_json::from_slice(&second.merge(answer).expect("JSON").body).expect("JSON");
+        let merged: Value = serde_json::from_slice(&second.merge(answer).unwrap().body).unwrap();
         assert_eq!(merged["Responses"][0]["Error"]["Code"], "TransactionConflict");
         assert_eq!(merged["Responses"][1], json!({ "TableName": "t" }));
         drop(first);

@@ -24,10 +24,8 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     println!(
         "\n{GROUPS} creations of {MEMBERS}, {DELIVERIES} times each and all at once, by {processes} processes:\n"
     );
-    println!(
-        "| an item takes | s | answers 200 | webhook | write units, of one delivery each | queued | redrive | whole groups |"
-    );
-    println!("| --- | ---: | ---: | --- | ---: | ---: | --- | ---: |");
+    println!("| an item takes | s | answers 200 | webhook | write units | queued | redrive | whole groups |");
+    println!("| --- | ---: | --- | --- | --- | ---: | --- | ---: |");
     play(false).await?;
     play(true).await
 }
@@ -79,7 +77,7 @@ async fn play(refuses_rivals: bool) -> Result<(), Box<dyn Error>> {
         whole += usize::from(found["Count"] == MEMBERS + 1);
     }
     println!(
-        "| {} | {seconds:.1} | {count}, {unqueued} of them without a queue | {} | {units:.0}, {} | {waiting} | {} | {whole} |",
+        "| {} | {seconds:.1} | {count}, {unqueued} of them without a queue | {} | {units:.0}, for one delivery each {} | {waiting} | {} | {whole} of {GROUPS} |",
         if refuses_rivals { "one writer at a time" } else { "all writers" },
         outcomes(&webhooks),
         GROUPS * 2 * (MEMBERS + 1),
