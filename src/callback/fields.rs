@@ -211,7 +211,7 @@ impl<'de> Deserialize<'de> for JsonName<'de> {
                 Ok(JsonName(lossy(bytes).into_owned().into()))
             }
         }
-        /// Like `String::from_utf8_lossy`, which reads right text five times as slowly.
+        /// Like `String::from_utf8_lossy`, which reads right text, too, on its slow path.
         fn lossy(bytes: &[u8]) -> Cow<'_, str> {
             str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
         }
