@@ -17,8 +17,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http::{Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::TokioExecutor;
 
 use self::connect::{Answered, Connect, ConnectTimeout};
@@ -108,7 +108,7 @@ async fn send(
     mut request: http::Request<SdkBody>,
 ) -> Result<HttpResponse, HttpError> {
     let connection = capture_connection(&mut request);
-    match client.request(request).await {
+    match start(client, request).await {
         Ok(response) => response
             .map(SdkBody::from_body_1_x)
             .try_into()
@@ -121,6 +121,12 @@ async fn send(
             })
         }
     }
+}
+
+/// Not inlined, so that hyper's client is compiled into the library alone, and not into each function once more.
+#[inline(never)]
+fn start(client: &Client<Connect, SdkBody>, request: http::Request<SdkBody>) -> ResponseFuture {
+    client.request(request)
 }
 
 /// Reads an http or https URL with a host, without credentials and without a fragment.
