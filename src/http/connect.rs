@@ -1,7 +1,7 @@
 //! Connections: DNS, TCP and TLS within one timeout.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,6 +107,20 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         self.answered.0.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    // A body is not copied behind its head.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.answered.0.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write_vectored(context, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
