@@ -5,7 +5,7 @@ TOOLS := .tools
 # Where cargo builds, and where everything else goes that is built.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Of the zip file with the function webhook.
-ZIP_MAX_BYTES := 2800000
+ZIP_MAX_BYTES := 2600000
 
 # arm64 or x86_64, as Lambda names them, and as Rust does.
 ARCHITECTURE ?= arm64

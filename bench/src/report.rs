@@ -52,7 +52,7 @@ pub const USUAL: usize = 1;
 pub const OURS: usize = 2;
 
 /// The limit of the zip file.
-const ZIP_MAX_BYTES: u64 = 2_800_000;
+const ZIP_MAX_BYTES: u64 = 2_600_000;
 /// So many times as fast as usual the first answer must be.
 const FASTER_THAN_USUAL: f64 = 6.0;
 /// The most statements in one batch.
