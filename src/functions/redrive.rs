@@ -58,7 +58,10 @@ impl Redrive {
     pub fn from_settings(settings: RedriveSettings) -> Self {
         let aws = Aws::new(settings.aws);
         let forwarder = |url| Forwarder::new(url, aws.http(FORWARD_CONNECT_TIMEOUT));
-        let queue = |url| Queue::new(aws.sqs(AWS_TIMEOUTS), url);
+        let queue = |url| {
+            let aws = aws.clone();
+            Queue::new(move || aws.sqs(AWS_TIMEOUTS), url)
+        };
         Self {
             application: settings.application,
             store: Store::new(aws.dynamodb(AWS_TIMEOUTS), settings.table_name),

@@ -84,8 +84,10 @@ impl Webhook {
         let aws = Aws::new(settings.aws);
         aws.prefetch_dynamodb();
         let store = Store::new(aws.dynamodb(TABLE_TIMEOUTS), settings.table_name);
-        let sqs = aws.sqs(QUEUE_TIMEOUTS);
-        let queue = |url| Queue::new(sqs.clone(), url);
+        let queue = |url| {
+            let aws = aws.clone();
+            Queue::new(move || aws.sqs(QUEUE_TIMEOUTS), url)
+        };
         let outlets = Outlets {
             retry_queue: settings.retry_queue_url.map(queue),
             dead_letter_queue: settings.dead_letter_queue_url.map(queue),

@@ -17,7 +17,8 @@ async fn main() -> Result<(), Error> {
     let verifier = Verifier { tokens, unsigned: Unsigned::Refused, max_age_seconds: 60 };
     let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), env("TABLE_NAME")?);
-    let queue = Queue::new(aws_sdk_sqs::Client::new(&config), env("RETRY_QUEUE_URL")?);
+    let sqs = aws_sdk_sqs::Client::new(&config);
+    let queue = Queue::new(|| sqs, env("RETRY_QUEUE_URL")?);
     let outlets = Outlets { retry_queue: Some(queue), ..Outlets::default() };
     let application = Application { sdk_app_id: env("SDK_APP_ID")?.parse()?, keep_client_ip: false };
     let webhook = &Webhook::new(application, verifier, store, outlets);
