@@ -161,8 +161,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue that exists. Its client is made for the first message: most processes send none, and would start 0.15 ms
-    /// later.
+    /// A queue that exists. Its client is made for the first message: most processes send none, and start 0.15 ms sooner
+    /// without it.
     pub fn new(client: impl FnOnce() -> Client + Send + 'static, url: String) -> Self {
         Self { client: LazyLock::new(Box::new(client)), url }
     }
